@@ -1,0 +1,32 @@
+# `make demo` runs the main job, `make test` the tests; both make their own environment first.
+export UV_PROJECT_ENVIRONMENT ?= .venv
+export UV_NO_SYNC = 1
+bin := $(UV_PROJECT_ENVIRONMENT)/bin
+
+.PHONY: help env demo test check fmt lint type layers
+
+help:           ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+env:            ## make .venv at the locked versions
+	@scripts/setup_env.sh
+
+demo: env       ## train a small model on the built-in corpus, then let it write
+	@scripts/demo.sh
+
+test: env       ## the test suite
+	@$(bin)/python -m pytest -q
+
+fmt: env        ## rewrite the code in the project's format
+	@$(bin)/ruff format --quiet . && $(bin)/ruff check --quiet --fix .
+
+lint: env       ## format and lint, without changing anything
+	@$(bin)/ruff format --check --quiet . && $(bin)/ruff check --quiet .
+
+type: env       ## type check
+	@$(bin)/pyrefly check --summary=none
+
+layers: env     ## which package may import which
+	@$(bin)/lint-imports
+
+check: lint type layers test ## everything a change must pass

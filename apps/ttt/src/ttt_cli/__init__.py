@@ -1,0 +1,1 @@
+"""The ttt command: train, run and study Test-Time-Training language models."""

@@ -1,0 +1,1 @@
+"""Typed configuration and the error tree of the ttt packages."""

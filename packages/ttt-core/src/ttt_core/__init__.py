@@ -1,0 +1,1 @@
+"""Inner models of Test-Time-Training layers as torch modules."""

@@ -1,0 +1,1 @@
+"""Text to tokens to batches, with a built-in corpus and tokenizer."""

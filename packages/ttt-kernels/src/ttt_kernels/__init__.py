@@ -1,0 +1,1 @@
+"""The inner loop of Test-Time-Training layers: tensors in, tensors out."""

@@ -1,0 +1,1 @@
+"""Test-Time-Training layers, blocks and language models."""

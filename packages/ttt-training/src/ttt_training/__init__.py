@@ -1,0 +1,1 @@
+"""Training, evaluation and generation with TTT language models."""
