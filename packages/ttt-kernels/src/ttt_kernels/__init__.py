@@ -1,1 +1,18 @@
 """The inner loop of Test-Time-Training layers: tensors in, tensors out."""
+
+from ttt_kernels.dispatch import KERNELS, KernelChoice, available_kernels, choose_kernel
+from ttt_kernels.errors import KernelError, KernelUnavailableError, ShapeError
+from ttt_kernels.ops import ttt_linear, ttt_linear_adam, ttt_mlp
+
+__all__ = [
+    "KERNELS",
+    "KernelChoice",
+    "KernelError",
+    "KernelUnavailableError",
+    "ShapeError",
+    "available_kernels",
+    "choose_kernel",
+    "ttt_linear",
+    "ttt_linear_adam",
+    "ttt_mlp",
+]
