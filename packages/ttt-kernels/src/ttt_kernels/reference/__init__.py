@@ -9,13 +9,13 @@ M mini-batch size, N complete mini-batches, L inner layers.
 """
 
 from ttt_kernels.reference.scan import scan
-from ttt_kernels.reference.trace import InnerLosses, trace_scan
+from ttt_kernels.reference.trace import InnerTrace, trace_scan
 from ttt_kernels.reference.update import AdamMoments, AdamUpdate, InnerParameters, SGDUpdate
 
 __all__ = [
     "AdamMoments",
     "AdamUpdate",
-    "InnerLosses",
+    "InnerTrace",
     "InnerParameters",
     "SGDUpdate",
     "scan",

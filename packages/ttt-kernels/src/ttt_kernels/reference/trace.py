@@ -11,7 +11,7 @@ from ttt_kernels.reference.scan import MiniBatch, split_mini_batches
 from ttt_kernels.reference.update import InnerParameters, Update
 
 
-class InnerLosses(NamedTuple):
+class InnerTrace(NamedTuple):
     """Per complete mini-batch and head, each (B, N, H).
 
     Attributes:
@@ -43,7 +43,7 @@ def trace_scan(
     update: Update,
     mini_batch_size: int,
     eps: float,
-) -> InnerLosses:
+) -> InnerTrace:
     """Replay `scan` and measure the inner loss 0.5 ||LN(f(k)) - (v - k)||^2 (mean over tokens).
 
     Args:
@@ -83,8 +83,8 @@ def trace_scan(
             parameters = learned
     if not rows:
         empty = k.new_zeros(k.shape[0], 0, k.shape[2])
-        return InnerLosses(empty, empty, empty, empty, empty)
-    return InnerLosses(*(torch.stack(column, dim=1) for column in zip(*rows, strict=True)))
+        return InnerTrace(empty, empty, empty, empty, empty)
+    return InnerTrace(*(torch.stack(column, dim=1) for column in zip(*rows, strict=True)))
 
 
 def _inner_loss(
