@@ -1,0 +1,266 @@
+"""The state of a whole model: a value that can be saved, loaded, forked and compared."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from ttt_config import ModelConfig
+from ttt_config.errors import (
+    CheckpointCorruptError,
+    CheckpointIncompleteError,
+    CheckpointMismatchError,
+)
+from ttt_core import InnerState, OpenTokens
+
+from ttt_layer.block import BlockState
+from ttt_layer.layer import LayerState
+
+_FORMAT = "ttt-state-1"
+_COMPUTATION_ONLY = {"size", "backbone", "init_std", "conv_init", "max_seq_len"}
+"""Fields of the model that leave its function and state as they are."""
+
+
+def model_identity(config: ModelConfig) -> str:
+    """Digest of everything in a configuration that a state depends on.
+
+    Which kernel computes a layer is left out: states move freely between kernels and devices.
+    """
+    fields = msgspec.to_builtins(config)
+    for name in _COMPUTATION_ONLY:
+        del fields[name]
+    del fields["inner"]["kernel"], fields["inner"]["checkpoint_interval"]
+    if config.pos_encoding == "absolute":
+        fields["max_seq_len"] = config.max_seq_len
+    fields["layer_type"] = [config.mix.layer(i).kind for i in range(config.num_layers)]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What a model remembers of the text it has read, per sequence of a batch.
+
+    Attributes:
+        blocks: state of each block.
+        identity: `model_identity` of the model it belongs to.
+    """
+
+    blocks: tuple[BlockState, ...]
+    identity: str
+
+    @property
+    def position(self) -> tuple[int, ...]:
+        """Tokens read so far by each sequence."""
+        return self.blocks[0].ttt.inner.position
+
+    @property
+    def batch_size(self) -> int:
+        """Number of sequences."""
+        return len(self.position)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, batch first."""
+        named: dict[str, Tensor] = {}
+        for i, block in enumerate(self.blocks):
+            named |= {f"blocks.{i}.inner.{n}": t for n, t in block.ttt.inner.tensors().items()}
+            for name, tail in (
+                ("qk_conv", block.ttt.conv_tail),
+                ("pre_conv", block.pre_conv_tail),
+            ):
+                if tail is not None:
+                    named[f"blocks.{i}.{name}"] = tail
+        return named
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "ModelState":
+        """Apply `function` to every tensor."""
+        return self._with_inner_states(
+            lambda block: block.ttt.inner.map(function),
+            lambda tail: None if tail is None else function(tail),
+        )
+
+    def fork(self) -> "ModelState":
+        """An independent copy: reading on from one leaves the other as it is."""
+        return self.map(lambda tensor: tensor.detach().clone())
+
+    def detach(self) -> "ModelState":
+        """The same state without its history, for training over cut gradients."""
+        return self.map(Tensor.detach)
+
+    def to(self, device: torch.device | str) -> "ModelState":
+        """The same state on another device."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def select(self, rows: Sequence[int]) -> "ModelState":
+        """The state of some sequences, in the order given, repeats allowed (beams, forks)."""
+        chosen = list(rows)
+        return self._with_inner_states(
+            lambda block: block.ttt.inner.select(chosen),
+            lambda tail: None if tail is None else tail[chosen],
+        )
+
+    @staticmethod
+    def concatenate(states: Sequence["ModelState"]) -> "ModelState":
+        """One batch out of the sequences of several states, each at its own position.
+
+        Raises:
+            CheckpointMismatchError: the states are not of one model.
+        """
+        first = states[0]
+        for state in states[1:]:
+            _check_identity(state.identity, first.identity)
+        blocks: list[BlockState] = []
+        for column in zip(*(state.blocks for state in states), strict=True):
+            inner = InnerState.concatenate([block.ttt.inner for block in column])
+            tails = [block.ttt.conv_tail for block in column]
+            pre_tails = [block.pre_conv_tail for block in column]
+            blocks.append(
+                BlockState(LayerState(inner, _concatenate(tails)), _concatenate(pre_tails))
+            )
+        return ModelState(tuple(blocks), first.identity)
+
+    def diff(self, other: "ModelState") -> dict[str, float]:
+        """Largest absolute difference of each tensor, by name; empty where states are equal.
+
+        Raises:
+            CheckpointMismatchError: the states are of different models, batch sizes or positions.
+        """
+        _check_identity(other.identity, self.identity)
+        if other.position != self.position:
+            raise CheckpointMismatchError(
+                f"states stand at different positions: {self.position} and {other.position}"
+            )
+        theirs = other.tensors()
+        differences = {
+            name: (ours.double() - theirs[name].double()).abs().max().item()
+            for name, ours in self.tensors().items()
+            if ours.numel()
+        }
+        return {name: value for name, value in differences.items() if value != 0.0}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to one safetensors file, whole or not at all.
+
+        Raises:
+            OSError: the file cannot be written; an older file of that name is left as it was.
+        """
+        tensors = {name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}
+        metadata = {
+            "format": _FORMAT,
+            "identity": self.identity,
+            "position": json.dumps(self.position),
+        }
+        metadata["digest"] = _digest(tensors, metadata)
+        target = Path(path)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(save(tensors, metadata))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> "ModelState":
+        """Read a state written by `save`; which model it fits is checked when it is used.
+
+        Raises:
+            CheckpointIncompleteError: there is no such file, or it is cut short.
+            CheckpointCorruptError: the file is no state, or its contents have changed.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise CheckpointIncompleteError(f"no state at {path}") from None
+        except (SafetensorError, OSError) as error:
+            raise CheckpointCorruptError(f"{path} is no readable state: {error}") from None
+        if metadata.get("format") != _FORMAT:
+            raise CheckpointCorruptError(
+                f"{path} is no state: format {metadata.get('format')!r}, expected {_FORMAT!r}"
+            )
+        if metadata.pop("digest", None) != _digest(tensors, metadata):
+            raise CheckpointCorruptError(
+                f"{path} has changed since it was written; its digest differs"
+            )
+        position = tuple(json.loads(metadata["position"]))
+        return ModelState(_blocks_from_tensors(tensors, position), metadata["identity"])
+
+    def check_fits(self, config: ModelConfig, batch_size: int) -> None:
+        """Refuse to go on with a state of another model or batch.
+
+        Raises:
+            CheckpointMismatchError: saying which.
+        """
+        _check_identity(self.identity, model_identity(config))
+        if self.batch_size != batch_size:
+            raise CheckpointMismatchError(
+                f"state holds {self.batch_size} sequences, the input {batch_size}; "
+                "choose rows with `ModelState.select`"
+            )
+
+    def _with_inner_states(
+        self,
+        inner: Callable[[BlockState], InnerState],
+        tail: Callable[[Tensor | None], Tensor | None],
+    ) -> "ModelState":
+        blocks = tuple(
+            BlockState(LayerState(inner(b), tail(b.ttt.conv_tail)), tail(b.pre_conv_tail))
+            for b in self.blocks
+        )
+        return ModelState(blocks, self.identity)
+
+
+def _check_identity(found: str, expected: str) -> None:
+    if found != expected:
+        raise CheckpointMismatchError(
+            f"state of another model: its identity is {found[:12]}, this model's {expected[:12]}; "
+            "a state only fits the architecture it was made by"
+        )
+
+
+def _concatenate(tails: Sequence[Tensor | None]) -> Tensor | None:
+    present = [tail for tail in tails if tail is not None]
+    return torch.cat(present) if present else None
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Hash of the metadata and of every tensor's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _blocks_from_tensors(
+    tensors: dict[str, Tensor], position: tuple[int, ...]
+) -> tuple[BlockState, ...]:
+    """Invert `ModelState.tensors`."""
+    blocks: list[BlockState] = []
+    while f"blocks.{len(blocks)}.inner.W1" in tensors:
+        prefix = f"blocks.{len(blocks)}."
+        inner = {
+            name.removeprefix(f"{prefix}inner."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(f"{prefix}inner.")
+        }
+
+        def numbered(kind: str, of: dict[str, Tensor] = inner) -> tuple[Tensor, ...]:
+            count = sum(name.startswith(kind) for name in of)
+            return tuple(of[f"{kind}{i}"] for i in range(1, count + 1))
+
+        open_tokens = OpenTokens(inner["open_k"], inner["open_v"], inner["open_lr"])
+        state = InnerState(numbered("W"), numbered("b"), numbered("moment"), open_tokens, position)
+        layer = LayerState(state, tensors.get(f"{prefix}qk_conv"))
+        blocks.append(BlockState(layer, tensors.get(f"{prefix}pre_conv")))
+    return tuple(blocks)
