@@ -1,1 +1,55 @@
 """Typed configuration and the error tree of the ttt packages."""
+
+from ttt_config.data import DataConfig
+from ttt_config.dump import diff, dump
+from ttt_config.errors import (
+    CheckpointCorruptError,
+    CheckpointError,
+    CheckpointIncompleteError,
+    CheckpointMismatchError,
+    ConfigError,
+    DataError,
+    IncompatibleError,
+    InvalidValueError,
+    NonFiniteError,
+    PreemptedError,
+    TokenizerError,
+    TrainingError,
+    TTTError,
+    UnknownFieldError,
+)
+from ttt_config.inner import InnerConfig
+from ttt_config.mix import MixPattern
+from ttt_config.model import ModelConfig
+from ttt_config.resolve import load, resolve
+from ttt_config.run import RunConfig
+from ttt_config.schema import schema
+from ttt_config.train import TrainConfig
+
+__all__ = [
+    "CheckpointCorruptError",
+    "CheckpointError",
+    "CheckpointIncompleteError",
+    "CheckpointMismatchError",
+    "ConfigError",
+    "DataConfig",
+    "DataError",
+    "IncompatibleError",
+    "InnerConfig",
+    "InvalidValueError",
+    "MixPattern",
+    "ModelConfig",
+    "NonFiniteError",
+    "PreemptedError",
+    "RunConfig",
+    "TTTError",
+    "TokenizerError",
+    "TrainConfig",
+    "TrainingError",
+    "UnknownFieldError",
+    "diff",
+    "dump",
+    "load",
+    "resolve",
+    "schema",
+]

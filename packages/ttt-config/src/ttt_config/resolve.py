@@ -1,0 +1,149 @@
+"""Layers in, one checked configuration out, with the source of every value.
+
+Priority rises from the defaults over the presets (`size`, `backbone`) to the layers in the order
+given. The problems of all layers are collected and raised together.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ttt_config import issues
+from ttt_config.errors import ConfigError, IncompatibleError
+from ttt_config.fields import Field, all_fields, dotted, find_field, find_section, nest
+from ttt_config.layer import Layer, file_layer
+from ttt_config.model import BACKBONES, SIZES, Backbone, Size
+from ttt_config.run import RunConfig
+
+
+class Resolved(NamedTuple):
+    """A configuration and, by dotted path, the label of the layer each value comes from."""
+
+    config: RunConfig
+    provenance: dict[str, str]
+
+
+class Entry(NamedTuple):
+    """One value of a layer and the field it sets; `written` is the user's dotted spelling."""
+
+    field: Field
+    written: str
+    value: object
+
+
+def load(path: str | Path) -> RunConfig:
+    """The configuration in a TOML file or a run directory, over the defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, or as `resolve`.
+    """
+    return resolve(file_layer(path)).config
+
+
+def resolve(*layers: Layer | tuple[str, Mapping[str, object]]) -> Resolved:
+    """Merge layers of rising priority into a checked configuration.
+
+    Args:
+        layers: `(source, nested tables)` each; a later one wins.
+
+    Raises:
+        UnknownFieldError: a key names no field.
+        InvalidValueError: a value has the wrong type or is out of range, or one layer sets a field
+            by two spellings.
+        IncompatibleError: values contradict each other.
+        ConfigError: several of these; `issues` has them one by one.
+    """
+    values: dict[str, object] = {}
+    provenance = {field.path: "default" for field in all_fields()}
+    problems: list[ConfigError] = []
+    for pair in layers:
+        layer = pair if isinstance(pair, Layer) else Layer(*pair)
+        given, wrong = _read(layer)
+        values |= given
+        provenance |= dict.fromkeys(given, layer.source)
+        problems += wrong
+    if problems:
+        raise ConfigError.combine(problems)
+    for label, preset in _presets(values):
+        filled = {path: value for path, value in preset.items() if path not in values}
+        values |= filled
+        provenance |= dict.fromkeys(filled, label)
+    return Resolved(_build(values), provenance)
+
+
+def _read(layer: Layer) -> tuple[dict[str, object], list[ConfigError]]:
+    """The layer's checked values by path, and what is wrong with the others."""
+    values: dict[str, object] = {}
+    spelled: dict[str, str] = {}
+    problems: list[ConfigError] = []
+    for entry in _entries(layer, layer.values, "", ""):
+        if isinstance(entry, ConfigError):
+            problems.append(entry)
+        elif entry.field.path in spelled:
+            other = spelled[entry.field.path]
+            problems.append(issues.set_twice(layer, entry.written, other, entry.field))
+        else:
+            spelled[entry.field.path] = entry.written
+            try:
+                values[entry.field.path] = _checked(entry, layer)
+            except ConfigError as problem:
+                problems.append(problem)
+    return values, problems
+
+
+def _entries(
+    layer: Layer, table: Mapping[str, object], section: str, prefix: str
+) -> Iterator[Entry | ConfigError]:
+    """Find the field of every leaf; `section` is the path of the table the user wrote `prefix`."""
+    for key, value in table.items():
+        written = dotted(prefix, key)
+        field, below = find_field(section, key), find_section(section, key)
+        if isinstance(value, Mapping) and below is not None:
+            yield from _entries(layer, value, below, written)
+        elif field is not None:
+            yield Entry(field, written, value)
+        elif below is not None:
+            yield issues.invalid_value(layer, written, "a table", value)
+        else:
+            yield issues.unknown_key(layer, written, section)
+
+
+def _checked(entry: Entry, layer: Layer) -> object:
+    """The value in its field's type and canonical spelling."""
+    field, written, value = entry
+    if field.normalize is not None and isinstance(value, str):
+        try:
+            value = field.normalize(value)
+        except ValueError as reason:
+            raise issues.rejected_value(layer, written, reason) from reason
+    try:
+        converted = msgspec.convert(value, field.annotation)
+    except msgspec.ValidationError as reason:
+        raise issues.invalid_choice(layer, written, field, entry.value) from reason
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise issues.invalid_value(layer, written, field.expected, entry.value)
+    return converted
+
+
+def _presets(values: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
+    """What the given size and backbone stand for, with the label of each."""
+    if "model.size" in values:
+        size = msgspec.convert(values["model.size"], Size)
+        shape = SIZES[size]._asdict()
+        yield f"size {size}", {f"model.{name}": value for name, value in shape.items()}
+    if "model.backbone" in values:
+        backbone = msgspec.convert(values["model.backbone"], Backbone)
+        parts = BACKBONES[backbone]
+        yield f"backbone {backbone}", {f"model.{name}": value for name, value in parts.items()}
+
+
+def _build(values: Mapping[str, object]) -> RunConfig:
+    """Values checked one by one, now together."""
+    try:
+        return msgspec.convert(nest(values), RunConfig)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).rpartition(" - at `$.")
+        raise IncompatibleError(f"`{path.rstrip('`')}`: {reason}") from error

@@ -1,0 +1,48 @@
+"""The outer loop: optimizer, schedule and how often something is logged, evaluated or saved."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from ttt_config.option import Count, Decay, Natural, NonNegative, Positive, option
+
+Dtype = Literal["f32", "bf16"]
+
+_DTYPE_SPELLINGS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+def _canonical_dtype(text: str) -> str:
+    return _DTYPE_SPELLINGS.get(text.lower(), text.lower())
+
+
+class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One training run (table `train`)."""
+
+    steps: Annotated[Count, option("optimizer steps")] = 300
+    batch_size: Annotated[
+        Count, option("sequences per optimizer step", "--batch-size", "--batch")
+    ] = 8
+    lr: Annotated[Positive, option("peak learning rate")] = 3e-3
+    min_lr: Annotated[NonNegative, option("learning rate at the last step")] = 1e-5
+    warmup_steps: Annotated[Natural, option("steps of linear warm-up")] = 30
+    beta1: Annotated[Decay, option("AdamW decay of the first moment")] = 0.9
+    beta2: Annotated[Decay, option("AdamW decay of the second moment")] = 0.95
+    weight_decay: Annotated[NonNegative, option("AdamW weight decay of the matrices")] = 0.1
+    max_grad_norm: Annotated[
+        Positive,
+        option("gradients are scaled down to this norm", "--max-grad-norm", "--grad-clip-norm"),
+    ] = 1.0
+    dtype: Annotated[
+        Dtype,
+        option(
+            "arithmetic of the model; bf16: autocast, the parameters stay f32",
+            normalize=_canonical_dtype,
+        ),
+    ] = "f32"
+    eval_every: Annotated[Count, option("steps between evaluations")] = 100
+    eval_batches: Annotated[Count, option("batches per evaluation")] = 8
+    log_every: Annotated[Count, option("steps between logged losses")] = 10
+    save_every: Annotated[Count, option("steps between checkpoints")] = 100
+    seed: Annotated[
+        Natural, Meta(le=2**63 - 1), option("seed of the parameters and of the data order")
+    ] = 0
