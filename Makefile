@@ -12,7 +12,7 @@ env:            ## make .venv at the locked versions
 	@scripts/setup_env.sh
 
 demo: env       ## train a small model on the built-in corpus, then let it write
-	@scripts/demo.sh
+	@scripts/demo.sh $(DEMO)
 
 test: env       ## the test suite
 	@$(bin)/python -m pytest -q

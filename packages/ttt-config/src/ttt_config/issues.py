@@ -9,9 +9,9 @@ from ttt_config.layer import Layer
 _LONGEST_VALUE = 60
 
 
-def unknown_key(layer: Layer, written: str, section: str) -> ConfigError:
-    """The key `written` was looked up in `section` and anywhere else, in vain."""
-    path = _nearest_path(written.rpartition(".")[2], section)
+def unknown_key(layer: Layer, written: str) -> ConfigError:
+    """The key `written` is no spelling of any field."""
+    path = _nearest_path(written.rpartition(".")[2])
     hint = f"did you mean `{path}`?" if path else "`ttt config schema --format toml` lists them all"
     return UnknownFieldError(f"unknown field {_located(layer, written)}; {hint}")
 
@@ -51,16 +51,13 @@ def shown(value: object) -> str:
 
 def _located(layer: Layer, written: str) -> str:
     line = layer.lines.get(written)
-    return f"`{written}` ({layer.source}{f', line {line}' if line else ''})"
+    name = written if written.isprintable() else repr(written)
+    return f"`{name}` ({layer.source}{f', line {line}' if line else ''})"
 
 
-def _nearest_path(key: str, section: str) -> str | None:
+def _nearest_path(key: str) -> str | None:
     """The path whose last part, or one of its other spellings, looks most like `key`."""
-    paths: dict[str, str] = {}
-    for field in sorted(all_fields(), key=lambda field: field.section != section):
-        for spelling in field.keys:
-            paths.setdefault(spelling, field.path)
-    for path in all_sections():
-        paths.setdefault(path.rpartition(".")[2], path)
+    paths = {path.rpartition(".")[2]: path for path in all_sections()}
+    paths |= {key: field.path for field in all_fields() for key in field.keys}
     near = difflib.get_close_matches(key.lower(), paths, n=1)
     return paths[near[0]] if near else None

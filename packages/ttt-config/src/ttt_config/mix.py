@@ -100,12 +100,12 @@ def _parse_part(part: str, text: str) -> tuple[int, LayerSpec]:
     multiplier = multiplier.strip()
     if star and not (multiplier.isascii() and multiplier.isdecimal() and len(multiplier) < 10):
         raise InvalidValueError(
-            f"invalid multiplier '{multiplier}' in '{text}', write for example `4*mlp`"
+            f"invalid multiplier {multiplier!r} in {text!r}, write for example `4*mlp`"
         )
     name = name.strip().lower()
     spec = _SPECS.get(_ALIASES.get(name, name))
     if spec is None:
         near = difflib.get_close_matches(name, [*_SPECS, *_ALIASES], n=1)
         hint = f", did you mean `{near[0]}`?" if near else f", expected one of {', '.join(_SPECS)}"
-        raise InvalidValueError(f"unknown layer type '{name}'{hint}")
+        raise InvalidValueError(f"unknown layer type {name!r}{hint}")
     return int(multiplier) if star else 1, spec

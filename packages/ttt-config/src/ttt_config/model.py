@@ -34,7 +34,7 @@ SIZES: dict[Size, Shape] = {
 }
 
 BACKBONES: dict[Backbone, dict[str, bool]] = {
-    "transformer": {},
+    "transformer": {"pre_conv": False, "share_qk": False, "use_gate": False},
     "mamba": {"pre_conv": True, "share_qk": True, "use_gate": True},
 }
 

@@ -1,7 +1,8 @@
 """Layers in, one checked configuration out, with the source of every value.
 
-Priority rises from the defaults over the presets (`size`, `backbone`) to the layers in the order
-given. The problems of all layers are collected and raised together.
+Priority rises from the defaults over the layers in the order given. A preset (`size`, `backbone`)
+has the priority of the layer that names it, below what that layer gives explicitly. The problems of
+all layers are collected and raised together.
 """
 
 import math
@@ -62,15 +63,14 @@ def resolve(*layers: Layer | tuple[str, Mapping[str, object]]) -> Resolved:
     for pair in layers:
         layer = pair if isinstance(pair, Layer) else Layer(*pair)
         given, wrong = _read(layer)
+        for label, preset in _presets(given):
+            values |= preset
+            provenance |= dict.fromkeys(preset, label)
         values |= given
         provenance |= dict.fromkeys(given, layer.source)
         problems += wrong
     if problems:
         raise ConfigError.combine(problems)
-    for label, preset in _presets(values):
-        filled = {path: value for path, value in preset.items() if path not in values}
-        values |= filled
-        provenance |= dict.fromkeys(filled, label)
     return Resolved(_build(values), provenance)
 
 
@@ -108,7 +108,7 @@ def _entries(
         elif below is not None:
             yield issues.invalid_value(layer, written, "a table", value)
         else:
-            yield issues.unknown_key(layer, written, section)
+            yield issues.unknown_key(layer, written)
 
 
 def _checked(entry: Entry, layer: Layer) -> object:
@@ -129,7 +129,7 @@ def _checked(entry: Entry, layer: Layer) -> object:
 
 
 def _presets(values: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
-    """What the given size and backbone stand for, with the label of each."""
+    """What the size and backbone of a layer stand for, with the label of each."""
     if "model.size" in values:
         size = msgspec.convert(values["model.size"], Size)
         shape = SIZES[size]._asdict()
@@ -145,5 +145,5 @@ def _build(values: Mapping[str, object]) -> RunConfig:
     try:
         return msgspec.convert(nest(values), RunConfig)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).rpartition(" - at `$.")
-        raise IncompatibleError(f"`{path.rstrip('`')}`: {reason}") from error
+        reason, _, path = str(error).partition(" - at `$.")
+        raise IncompatibleError(f"`{path.removesuffix('`')}`: {reason}") from error

@@ -1,0 +1,119 @@
+"""The command `ttt`: a table of commands, each imported only when it is the one called.
+
+A command is a module with an app named `app`, made by `ttt_cli.app.new_app`. Whatever goes wrong in
+it ends here: an exception with an integer `exit_code` becomes one line on stderr and that code.
+"""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from ttt_cli.app import new_app
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+COMMANDS = {
+    "train": ("ttt_cli.commands.train", "Train a language model."),
+    "generate": ("ttt_cli.commands.generate", "Let a trained model continue a prompt."),
+    "config": ("ttt_cli.commands.config", "Show, describe and compare configurations."),
+}
+
+INTERRUPTED = 130
+
+
+class LazyCommand(TyperCommand):
+    """A row of the table: its help line is known, its module is imported when it runs."""
+
+    def __init__(self, name: str, module: str, help_line: str) -> None:
+        super().__init__(name, help=help_line, rich_markup_mode=None)
+        self.module = module
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: "Context | None" = None,
+        **extra: object,
+    ) -> "Context":
+        """Parse the arguments with the real command, which then also runs in its own name."""
+        app: typer.Typer = importlib.import_module(self.module).app
+        return get_command(app).make_context(info_name, args, parent=parent, **extra)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run `ttt` and exit.
+
+    Args:
+        args: the command line after `ttt`; None: that of the process.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        code = _command().main(args, prog_name="ttt", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left; what is still buffered must not fail again at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if not isinstance(code, int):
+            raise
+        _report(error, code, args)
+    sys.exit(code or 0)
+
+
+def _command() -> "Command":
+    app = new_app()
+    app.callback(invoke_without_command=True)(_root)
+    group = get_command(app)
+    if not isinstance(group, TyperGroup):
+        raise TypeError("typer made no group of an app with a callback")
+    for name, (module, help_line) in COMMANDS.items():
+        group.add_command(LazyCommand(name, module, help_line))
+    return group
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Train, run and study Test-Time-Training language models."""
+    if version:
+        from importlib.metadata import version as installed_version
+
+        print(f"ttt {installed_version('ttt')}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _report(error: Exception, code: int, args: Sequence[str]) -> None:
+    """Say on stderr what went wrong, in the form the command line asks for."""
+    options = args[: args.index("--")] if "--" in args else args
+    if "--debug" in options:
+        traceback.print_exception(error)
+    issues = [str(issue) for issue in getattr(error, "issues", ())] or [_message(error)]
+    if "--json" in options:
+        report = {"type": type(error).__name__, "exit_code": code, "issues": issues}
+        print(json.dumps({"error": report}), file=sys.stderr)
+    else:
+        print("\n".join(f"error: {issue}" for issue in issues), file=sys.stderr)
+
+
+def _message(error: Exception) -> str:
+    """The text of an error; a misused command line gets the way to its help added."""
+    if not isinstance(error, typer.TyperException):
+        return str(error)
+    text = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return text if context is None else f"{text} (see `{context.command_path} --help`)"

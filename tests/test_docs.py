@@ -1,0 +1,81 @@
+"""Every command in the documentation is run, every link leads somewhere."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "QUICKSTART.md", "CONTRIBUTING.md"]
+LINKING = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+)
+
+# What a document asks the reader to do, and how a test does it in seconds instead of minutes.
+SHORTENED = {
+    "make demo": "make demo DEMO='--steps 3 --documents 60'",
+    "make test": "make --dry-run test",
+    "make check": "make --dry-run check",
+    "make fmt": "make --dry-run fmt",
+}
+
+
+def commands(document: str) -> list[str]:
+    """Lines of the document's ```sh blocks, continuation lines joined, comments dropped."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in (re.sub(r"\s+#.*", "", line).strip() for line in lines) if line]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_run_in_order(document: str, tmp_path: Path) -> None:
+    """The commands run in a copy of the repository's face, so that nothing is left behind."""
+    workplace = tmp_path / "repository"
+    workplace.mkdir()
+    for entry in ROOT.iterdir():
+        if entry.name not in {".git", "runs"}:
+            (workplace / entry.name).symlink_to(entry)
+    environment = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
+    found = commands(document)
+    assert found
+    for command in found:
+        if command.startswith(("git clone", "cd ")):
+            continue
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", SHORTENED.get(command, command)],
+            cwd=workplace,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.mark.parametrize("document", LINKING)
+def test_links_lead_to_files(document: str) -> None:
+    path = ROOT / document
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    missing = [
+        link
+        for link in links
+        if not link.startswith("http") and not (path.parent / link).exists()
+    ]
+    assert missing == []
+
+
+def test_python_examples_in_package_readmes_run(tmp_path: Path) -> None:
+    for readme in sorted(ROOT.glob("packages/*/README.md")):
+        for number, example in enumerate(
+            re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL)
+        ):
+            script = tmp_path / f"{readme.parent.name}_{number}.py"
+            script.write_text(example)
+            python = os.environ.get("PYTHON", os.sys.executable)
+            result = subprocess.run(
+                [python, script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+            assert result.returncode == 0, f"{readme}\n{result.stderr}"
