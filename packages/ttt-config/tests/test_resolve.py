@@ -62,7 +62,8 @@ def test_backbone_given_later_turns_an_earlier_one_off() -> None:
     config = resolve(
         ("file", {"backbone": "mamba"}), ("--backbone", {"backbone": "transformer"})
     ).config
-    assert not (config.model.pre_conv or config.model.share_qk or config.model.use_gate)
+    model = config.model
+    assert [model.pre_conv, model.share_qk, model.use_gate] == [False] * 3
 
 
 @pytest.mark.parametrize(

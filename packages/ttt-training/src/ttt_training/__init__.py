@@ -1,1 +1,17 @@
 """Training, evaluation and generation with TTT language models."""
+
+from ttt_training.checkpoint import load_checkpoint, save_checkpoint, verify_checkpoint
+from ttt_training.evaluate import evaluate
+from ttt_training.generate import generate
+from ttt_training.load import load_run
+from ttt_training.loop import train
+
+__all__ = [
+    "evaluate",
+    "generate",
+    "load_checkpoint",
+    "load_run",
+    "save_checkpoint",
+    "train",
+    "verify_checkpoint",
+]

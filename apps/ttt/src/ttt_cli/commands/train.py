@@ -1,0 +1,103 @@
+"""`ttt train`: train a model and write a run directory."""
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from ttt_config import resolve
+
+from ttt_cli.app import new_app
+from ttt_cli.options import Common, Layers, common_options, config_options
+
+if TYPE_CHECKING:
+    from ttt_training.events import RunStarted, TrainEvent, TrainResult
+
+app = new_app()
+
+
+@app.command()
+@common_options
+@config_options
+def train(
+    layers: Layers,
+    common: Common,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in the directory, if there is one.")
+    ] = False,
+) -> None:
+    """Train a language model and write a run directory.
+
+    Without options: a small model, on built-in stories with the built-in tokenizer.
+    """
+    config, _ = resolve(*layers)
+
+    import ttt_training  # not above: it takes seconds, which --help and bad values can do without
+    from ttt_training.events import TrainResult
+
+    def show(event: "TrainEvent") -> None:
+        if common.quiet and not isinstance(event, TrainResult):
+            return
+        text = (
+            msgspec.json.encode(event).decode()
+            if common.json
+            else _describe(event, config.train.steps)
+        )
+        print(text, flush=True)
+
+    ttt_training.train(config, overwrite=overwrite, on_event=show)
+
+
+def _describe(event: "TrainEvent", total_steps: int) -> str:
+    """Write an event for people."""
+    from ttt_training.events import EvalRecord, RunStarted, StepRecord, TrainResult
+    from ttt_training.metrics import eval_line, step_line
+
+    match event:
+        case RunStarted():
+            return _describe_start(event)
+        case StepRecord():
+            return step_line(event, total_steps=total_steps)
+        case EvalRecord():
+            return eval_line(event, total_steps=total_steps)
+        case TrainResult():
+            return _describe_result(event)
+    return f"saved {event.path}"
+
+
+def _describe_start(start: "RunStarted") -> str:
+    tokens = start.steps * start.tokens_per_step
+    return _table(
+        {
+            "data": f"{start.documents:,} documents, {start.tokens:,} tokens, "
+            f"{start.text_bytes:,} bytes",
+            "tokenizer": f"{start.tokenizer}, {start.vocab_size:,} tokens",
+            "model": f"{start.model}, {start.parameters:,} parameters",
+            "device": start.device,
+            "plan": f"{start.steps:,} steps x {start.tokens_per_step:,} tokens = {tokens:,} tokens",
+            "unigram": f"{start.unigram_entropy:.4f} nats a token, the entropy of the training "
+            "tokens' frequencies",
+        }
+    )
+
+
+def _describe_result(result: "TrainResult") -> str:
+    gain = result.unigram_entropy - result.val_loss
+    rows = {
+        "val loss": f"{result.val_loss:.4f} nats a token",
+        "unigram": f"{result.unigram_entropy:.4f} nats a token",
+        "difference": f"{gain:+.4f} nats a token {'won' if gain > 0 else 'lost'} over frequencies",
+    }
+    if result.inner_loss_before is not None and result.inner_loss_after is not None:
+        rows["inner loss"] = (
+            f"{result.inner_loss_before:.4f} before, {result.inner_loss_after:.4f} after the "
+            "update of each mini-batch (one validation batch, mean over layers)"
+        )
+    rows["artifacts"] = result.out
+    rows["try"] = f"ttt generate {shlex.quote(result.out)}"
+    return _table(rows)
+
+
+def _table(rows: dict[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())

@@ -1,0 +1,124 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from ttt_config import load
+
+TINY = """
+[model]
+hidden_size = 32
+num_layers = 2
+num_heads = 2
+intermediate_size = 48
+max_seq_len = 32
+[data]
+tokenizer = "bytes"
+documents = 4
+[train]
+steps = 4
+batch_size = 4
+eval_batches = 1
+log_every = 2
+save_every = 2
+eval_every = 4
+"""
+
+
+@pytest.fixture
+def train(ttt: Callable, tmp_path: Path) -> Callable:
+    """Run `ttt train` with the configuration above and more flags."""
+    config = tmp_path / "tiny.toml"
+    config.write_text(TINY)
+    return partial(ttt, "train", "--config", str(config))
+
+
+def test_a_run_tells_what_it_is_how_it_goes_and_what_it_came_to(
+    train: Callable, tmp_path: Path
+) -> None:
+    out = tmp_path / "my run"
+    code, printed, err = train("--out", str(out))
+    assert (code, err) == (0, "")
+    lines = [line.split("  ")[0] for line in printed.splitlines()]
+    assert lines == [
+        *("data", "tokenizer", "model", "device", "plan", "unigram"),
+        *("step 1/4", "step 2/4", f"saved {out}/checkpoints/step-000002"),
+        *("step 4/4", "eval 4/4", f"saved {out}/checkpoints/step-000004"),
+        *("val loss", "unigram", "difference", "inner loss", "artifacts", "try"),
+    ]
+    assert "4 steps x 128 tokens = 512 tokens" in printed
+    assert printed.endswith(f"ttt generate '{out}'\n")
+    assert load(out).train.steps == 4
+    assert {path.name for path in out.iterdir()} == {
+        *("config.toml", "run.json", "tokenizer.json", "metrics.jsonl", "checkpoints")
+    }
+    assert json.loads((out / "run.json").read_text())["seed"] == 0
+
+
+def test_json_is_one_object_an_event_and_quiet_only_the_last(
+    train: Callable, tmp_path: Path
+) -> None:
+    spoken = train("--out", str(tmp_path / "a"), "--json").out.splitlines()
+    events = [json.loads(line) for line in spoken]
+    assert [event["event"] for event in events] == [
+        *("start", "step", "step", "checkpoint", "step", "eval", "checkpoint", "done")
+    ]
+    quiet = train("--out", str(tmp_path / "b"), "--json", "--quiet").out
+    result = json.loads(quiet)
+    assert result["val_loss"] == events[-1]["val_loss"] == events[-3]["val_loss"]
+    shown = train("--out", str(tmp_path / "c"), "--quiet").out
+    assert shown.startswith("val loss ")
+
+
+def test_a_taken_directory_is_one_line_and_overwrite_replaces_it(
+    train: Callable, tmp_path: Path
+) -> None:
+    out = ("--out", str(tmp_path))
+    assert train(*out, "--quiet").code == 0
+    code, printed, err = train(*out)
+    assert (code, printed) == (3, "")
+    assert err == (
+        f"error: `out`: {tmp_path} holds a run already; choose another directory with "
+        "--out OTHER or replace the run with --overwrite\n"
+    )
+    assert train(*out, "--steps", "2", "--overwrite", "--quiet").code == 0
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--lr", "0"), 3, "`train.lr` (--lr): expected a number > 0"),
+        (("--vocab-size", "10"), 3, "`model.vocab_size` is 10, but the tokenizer"),
+        (("--tokenizer", "nowhere.json"), 4, "nowhere.json"),
+        (("--data", "nowhere.txt"), 4, "nowhere.txt"),
+        (("--lr", "1e30"), 7, "step 2: loss nan"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    train: Callable, tmp_path: Path, flags: tuple[str, str], code: int, message: str
+) -> None:
+    out = str(tmp_path / "run")
+    found = train("--warmup-steps", "0", "--out", out, "--quiet", *flags)
+    assert (found.code, found.out) == (code, "")
+    assert found.err.startswith("error: ")
+    assert message in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_help_and_bad_values_never_import_torch() -> None:
+    code = (
+        "import sys; from ttt_cli.main import main\n"
+        "for args in (['train', '--help'], ['train', '--lr', '0'], ['generate', '--help']):\n"
+        "    try: main(args)\n"
+        "    except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--overwrite" in done.stdout
+    loaded = set(done.stderr.split())
+    assert "ttt_cli.commands.generate" in loaded
+    assert not loaded & {"torch", "numpy", "ttt_training", "ttt_layer", "ttt_data"}

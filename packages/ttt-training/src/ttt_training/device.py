@@ -1,0 +1,30 @@
+"""Where and in which arithmetic a model runs."""
+
+import platform
+
+import torch
+from torch import nn
+from ttt_config.train import Dtype
+
+
+def default_device() -> torch.device:
+    """Give the first CUDA (or ROCm) device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Give the device a model's parameters are on."""
+    return next(model.parameters()).device
+
+
+def describe_device(device: torch.device) -> str:
+    """Name a device for people: the GPU's product name, or the CPU's architecture and threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type} ({platform.machine()}, {threads} thread{'s' if threads > 1 else ''})"
+
+
+def autocast(device: torch.device, dtype: Dtype) -> torch.autocast:
+    """Compute in `dtype` inside the block where it is safe; parameters keep their own dtype."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bf16")

@@ -1,0 +1,52 @@
+"""Opening a finished or running run from its directory alone."""
+
+from pathlib import Path
+
+from ttt_config import CheckpointMismatchError, RunConfig, load
+from ttt_data import Tokenizer
+from ttt_layer import TTTModel
+
+from ttt_training.build import build_model
+from ttt_training.checkpoint import latest_checkpoint, load_checkpoint
+from ttt_training.device import default_device
+from ttt_training.manifest import read_manifest
+from ttt_training.run_dir import RunDir, find_run
+
+
+def load_run(path: str | Path) -> tuple[TTTModel, Tokenizer, RunConfig]:
+    """Load the model, tokenizer and configuration of a run.
+
+    Args:
+        path: a run directory, for its latest checkpoint, or one of its checkpoint directories.
+            It may have been moved since it was written.
+
+    Returns:
+        The model in evaluation mode on the default device, the tokenizer, the configuration.
+
+    Raises:
+        CheckpointIncompleteError: no run is there, or a file of it is missing.
+        CheckpointCorruptError: a file of the checkpoint is damaged.
+        ConfigError: config.toml cannot be read.
+        CheckpointMismatchError: config.toml or tokenizer.json is not the one trained with.
+    """
+    run, checkpoint = find_run(Path(path))
+    checkpoint = checkpoint or latest_checkpoint(run.checkpoints)
+    config = load(run.config)
+    _check_identity(run, checkpoint)
+    tokenizer = Tokenizer.load(str(run.tokenizer))
+    model = build_model(config)
+    load_checkpoint(checkpoint, model)
+    return model.to(default_device()).eval(), tokenizer, config
+
+
+def _check_identity(run: RunDir, checkpoint: Path) -> None:
+    trained, found = read_manifest(checkpoint).run, run.identity()
+    if trained.model_config_sha256 != found.model_config_sha256:
+        raise CheckpointMismatchError(
+            f"{run.config}: the table `model` is not the one {checkpoint.name} was trained with; "
+            "restore it"
+        )
+    if trained.tokenizer_sha256 != found.tokenizer_sha256:
+        raise CheckpointMismatchError(
+            f"{run.tokenizer} is not the one {checkpoint.name} was trained with; restore it"
+        )

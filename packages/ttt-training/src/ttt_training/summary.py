@@ -1,0 +1,55 @@
+"""The first and the last thing a run reports."""
+
+import torch
+from ttt_config import RunConfig
+from ttt_data import Tokenizer
+from ttt_layer import TTTModel
+
+from ttt_training.data import TrainingData
+from ttt_training.device import describe_device, device_of
+from ttt_training.evaluate import measure_inner_loss
+from ttt_training.events import CheckpointSaved, EvalRecord, RunStarted, TrainResult
+
+
+def summarize_start(
+    config: RunConfig, tokenizer: Tokenizer, data: TrainingData, model: TTTModel
+) -> RunStarted:
+    """Say what a run is made of."""
+    shape = config.model
+    return RunStarted(
+        out=config.out,
+        documents=data.documents,
+        tokens=data.tokens,
+        text_bytes=data.text_bytes,
+        tokenizer=config.data.tokenizer,
+        vocab_size=tokenizer.vocab_size,
+        model=f"{shape.layer_type}, {shape.num_layers} layers of width {shape.hidden_size}",
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        device=describe_device(device_of(model)),
+        steps=config.train.steps,
+        tokens_per_step=config.train.batch_size * shape.max_seq_len,
+        unigram_entropy=data.unigram_entropy,
+    )
+
+
+def summarize_end(
+    config: RunConfig,
+    data: TrainingData,
+    model: TTTModel,
+    validation: EvalRecord,
+    checkpoint: CheckpointSaved,
+) -> TrainResult:
+    """Say what a run came to, and what its inner models learn from one validation batch."""
+    batch = next(iter(data.validation.sequential(1)))
+    inner = measure_inner_loss(model, torch.from_numpy(batch.inputs).to(device_of(model)))
+    return TrainResult(
+        out=config.out,
+        checkpoint=checkpoint.path,
+        steps=validation.step,
+        val_loss=validation.val_loss,
+        val_ppl=validation.val_ppl,
+        val_bpb=validation.val_bpb,
+        unigram_entropy=data.unigram_entropy,
+        inner_loss_before=inner.before if inner else None,
+        inner_loss_after=inner.after if inner else None,
+    )

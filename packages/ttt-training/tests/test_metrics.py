@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+from ttt_training.events import CheckpointSaved, EvalRecord, StepRecord, TrainEvent
+from ttt_training.metrics import Reporter, duration, eval_line, step_line
+
+STEP = StepRecord(step=10, loss=6.5, lr=1e-3, grad_norm=0.9, tokens=20_480, tokens_per_s=1024.0)
+EVAL = EvalRecord(step=10, val_loss=6.0, val_ppl=403.4, val_bpb=2.4)
+
+
+def test_records_are_on_disk_as_soon_as_they_are_reported(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Reporter(path, None) as report:
+        report(STEP)
+        report(CheckpointSaved(step=10, path="runs/a/checkpoints/step-000010"))
+        report(EVAL)
+        lines = path.read_bytes().splitlines()
+    records = [msgspec.json.decode(line, type=StepRecord | EvalRecord) for line in lines]
+    assert records == [STEP, EVAL]
+    assert msgspec.json.decode(lines[0]) == {
+        "event": "step",
+        "step": 10,
+        "loss": 6.5,
+        "lr": 1e-3,
+        "grad_norm": 0.9,
+        "tokens": 20_480,
+        "tokens_per_s": 1024.0,
+    }
+
+
+def test_the_caller_gets_every_event(tmp_path: Path) -> None:
+    seen: list[TrainEvent] = []
+    saved = CheckpointSaved(step=10, path="x")
+    with Reporter(tmp_path / "metrics.jsonl", seen.append) as report:
+        report(STEP)
+        report(saved)
+    assert seen == [STEP, saved]
+
+
+def test_the_console_line_gives_the_time_left_at_the_present_speed() -> None:
+    line = step_line(STEP, total_steps=300)  # 290 steps of 2048 tokens at 1024 tokens a second
+    assert line == (
+        "step  10/300  loss 6.5000  lr 1.00e-03  grad norm 0.900  1,024 tokens/s  ETA 9m40s"
+    )
+    assert eval_line(EVAL, total_steps=300) == (
+        "eval  10/300  val loss 6.0000  perplexity 403.40  bits/byte 2.4000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0s"), (59.4, "59s"), (59.6, "1m00s"), (187, "3m07s"), (7500, "2h05m")],
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
