@@ -159,12 +159,17 @@ class Tokenizer:
         return frozenset(id_ for id_, token in added.items() if token.special)
 
     def byte_lengths(self) -> np.ndarray:
-        """Return how many bytes of text each id stands for, (vocab_size,), int64.
+        """Return how many bytes of text each id stands for, (vocab_size,), int64, read-only.
 
         Special tokens and unused ids stand for none. Exact for byte-level tokenizers. For others
         each token counts as written inside a text, so the sum over a text may be off by a space.
         """
-        components = {kind for kind in ("ByteLevel", "WordPiece") if self._decodes_by(kind)}
+        return self._byte_lengths
+
+    @cached_property
+    def _byte_lengths(self) -> np.ndarray:
+        decoder = json.dumps(json.loads(self.to_json())["decoder"])
+        byte_level, word_piece = '"ByteLevel"' in decoder, '"WordPiece"' in decoder
         lengths = np.zeros(self.vocab_size, dtype=np.int64)
         added = self._backend.get_added_tokens_decoder()
         for token, id_ in self._backend.get_vocab().items():
@@ -172,16 +177,12 @@ class Tokenizer:
                 continue
             if id_ in added:
                 lengths[id_] = len(token.encode())
-            elif "ByteLevel" in components:
+            elif byte_level:
                 lengths[id_] = len(token)
             else:
-                lengths[id_] = _written_bytes(token, word_piece="WordPiece" in components)
+                lengths[id_] = _written_bytes(token, word_piece=word_piece)
+        lengths.flags.writeable = False
         return lengths
-
-    def _decodes_by(self, kind: str) -> bool:
-        return f'"type":"{kind}"' in json.dumps(
-            json.loads(self.to_json())["decoder"], separators=(",", ":")
-        )
 
     # Encoding and decoding.
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from ttt_data.chronicles.dice import Dice
-from ttt_data.chronicles.document import Document, Span, SpanKind
 from ttt_data.chronicles.knobs import DEFAULT, ChronicleKnobs
+from ttt_data.chronicles.spans import Document, Span, SpanKind
 from ttt_data.chronicles.story import Chronicle, tell_story
 
 __all__ = [

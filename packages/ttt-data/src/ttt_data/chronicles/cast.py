@@ -1,12 +1,12 @@
 """Draws the world of a story: its town, people, things, places and invented words."""
 
 from ttt_data.chronicles.dice import Dice
-from ttt_data.chronicles.document import name
 from ttt_data.chronicles.entities import Noun, Person, Place, Sex, Thing, Town
 from ttt_data.chronicles.grammar import articles, listing, number_word
 from ttt_data.chronicles.knobs import ChronicleKnobs
 from ttt_data.chronicles.naming import Naming
 from ttt_data.chronicles.sky import HOURS, WEATHERS, Sky
+from ttt_data.chronicles.spans import name
 from ttt_data.chronicles.templates import Phrases
 from ttt_data.chronicles.vocabulary import (
     COLOURS,

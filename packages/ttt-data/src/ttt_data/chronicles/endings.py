@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ttt_data.chronicles.document import answer, capital
 from ttt_data.chronicles.scene import Scene
+from ttt_data.chronicles.spans import answer, capital
 from ttt_data.chronicles.templates import Phrases
 from ttt_data.chronicles.topics import PAST, question
 

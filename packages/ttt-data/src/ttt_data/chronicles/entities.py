@@ -7,8 +7,8 @@ maker, a meaning), whether or not the reader has been told yet.
 
 from typing import Literal
 
-from ttt_data.chronicles.document import name, plain
 from ttt_data.chronicles.grammar import plural_of
+from ttt_data.chronicles.spans import name, plain
 
 Sex = Literal["he", "she"]
 _PRONOUNS = {
@@ -38,21 +38,34 @@ class Entity:
         return self.forms[""]
 
 
-class Place(Entity):
+class LongNamed(Entity):
+    """Something whose full name would be tiresome to repeat: the copper key, then the key.
+
+    Attributes:
+        brief: how to speak of it again in the same paragraph.
+    """
+
+    __slots__ = ("brief",)
+
+    def __init__(self, usual_name: str, brief: Entity, **forms: str) -> None:
+        super().__init__(usual_name, **forms)
+        self.brief = brief
+
+
+class Place(LongNamed):
     """Somewhere to be. Forms: `at` with its preposition, `short` without what tells it apart.
 
     Attributes:
         kind: what sort of place it is, a key of `vocabulary.PLACES`.
-        brief: how to speak of it again in the same paragraph.
     """
 
-    __slots__ = ("brief", "kind")
+    __slots__ = ("kind",)
 
     def __init__(self, usual_name: str, kind: str, preposition: str) -> None:
         short = f"the {kind}"
-        super().__init__(usual_name, at=f"{preposition} {usual_name}", short=short)
+        brief = Entity(short, at=f"{preposition} {short}", short=short)
+        super().__init__(usual_name, brief, at=f"{preposition} {usual_name}", short=short)
         self.kind = kind
-        self.brief = Entity(short, at=f"{preposition} {short}", short=short)
 
 
 class Person(Entity):
@@ -77,7 +90,7 @@ class Person(Entity):
         self.rivals: set[str] = set()
 
 
-class Thing(Entity):
+class Thing(LongNamed):
     """An object. Forms: `a` indefinite, `bare` without article.
 
     Attributes:
@@ -86,15 +99,13 @@ class Thing(Entity):
         hidden: it lies where nobody sees it.
         giver: who gave it to its holder, or None if they took it.
         found: where its holder picked it up, if nobody has passed it on since.
-        brief: how to speak of it again in the same paragraph.
     """
 
-    __slots__ = ("brief", "found", "giver", "hidden", "holder", "place")
+    __slots__ = ("found", "giver", "hidden", "holder", "place")
 
     def __init__(self, bare: str, noun: str, *, indefinite: bool = True) -> None:
-        article = "a" if indefinite else "the"
-        super().__init__(f"the {bare}", a=f"{article} {bare}", bare=bare)
-        self.brief = Entity(f"the {noun}", a=f"{article} {bare}", bare=noun)
+        some = f"{'a' if indefinite else 'the'} {bare}"
+        super().__init__(f"the {bare}", Entity(f"the {noun}", a=some, bare=noun), a=some, bare=bare)
         self.place: Place | None = None
         self.holder: Person | None = None
         self.hidden = False

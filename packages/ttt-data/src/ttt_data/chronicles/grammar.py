@@ -23,9 +23,11 @@ _NUMERALS = (
 )
 _SMALL_WORDS = frozenset(words("a an the of and in on at by to under with"))
 
-# By sound, not by letter: an hour, but a useful one-eyed unicorn. Marks may stand in between.
+# By sound, not by letter: an hour, but a useful one-eyed unicorn. Marks may stand in between. That
+# the "a" is a whole word is checked last: to start with plain characters makes the search fast.
 _BEFORE_VOWEL = re.compile(
-    r"\b([Aa]) (?=[\x01-\x03]*(?:[aeiAEI]|[oO](?!ne\b|nce)|[uU](?!ni|se)|ho(?:nest|ur)))"
+    r"([Aa]) (?=[\x01-\x03]*(?:[aeiAEI]|[oO](?!ne\b|nce)|[uU](?!ni|se)|ho(?:nest|ur)))"
+    r"(?<![A-Za-z][Aa] )"
 )
 
 

@@ -39,7 +39,7 @@ IN_THE_MIDDLE = Phrases("""
 """)
 TRADE = Phrases("""
     {Hero} was a {a.job}[|, as {a.his} <kin> had been|, and a {a.trait} one].
-    By trade {who} was a {a.job}<tail>.
+    By trade {who} was a {a.job}[|, like <few> others in {town}].
     The people of {town} called {a.him} {a} the {a.job}.
 """)
 PLACE_FIRST = Phrases("""

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ttt_data.chronicles.dice import Dice
-from ttt_data.chronicles.document import plain
-from ttt_data.chronicles.entities import Entity, Person, Place, Thing
+from ttt_data.chronicles.entities import Entity, LongNamed, Person, Place
 from ttt_data.chronicles.grammar import plural
 from ttt_data.chronicles.knobs import ChronicleKnobs
 from ttt_data.chronicles.log import Answered, Recalled
 from ttt_data.chronicles.prose import Prose
-from ttt_data.chronicles.templates import Phrases
+from ttt_data.chronicles.spans import plain
+from ttt_data.chronicles.templates import Phrases, Template
 from ttt_data.chronicles.topics import PAST, TOPICS, statement, value_of
 from ttt_data.chronicles.world import Topic, World
 
@@ -19,7 +19,7 @@ LEAD_SHARE = 0.3
 PRONOUN_SHARE = 0.7
 """Share of the subjects that become he or she where the reader cannot be in doubt."""
 
-TOPIC_TRIES = 6
+TOPIC_TRIES = 10
 """How many topics are looked at before there is nothing to ask."""
 
 _LEADS = Phrases("""
@@ -62,7 +62,7 @@ class Scene:
         self.sentences: list[str] = []
         self.actor: Person = world.people[0]
         self._in_focus: Person | None = None
-        self._named: set[Place | Thing] = set()
+        self._named: set[LongNamed] = set()
 
     @property
     def here(self) -> Place:
@@ -99,26 +99,19 @@ class Scene:
         """
         random = self.dice.random
         template = phrases.draw(random)
-        actor = self.actor
-        slots = {slot: self._again(value) for slot, value in slots.items()}
-        slots["a"], slots["town"] = actor, self.world.town
-        if actor.place is not None:
-            slots["here"] = self._again(actor.place)
-        for backdrop in template.backdrops:
-            slots[backdrop] = self._backdrop(backdrop)
-        in_focus = self._in_focus is actor and random() < PRONOUN_SHARE
-        slots["who"] = slots["hero"] = actor.forms["he"] if in_focus else actor.forms[""]
+        slots = self._bind(template, slots)
         if template.opens_with_subject and random() < LEAD_SHARE:
-            sentence = template.render_after(self._lead(actor), random, slots)
+            sentence = template.render_after(self._lead(), random, slots)
         else:
             sentence = template.render(random, slots)
         self.write(sentence)
         for value in slots.values():
-            if isinstance(value, Place | Thing) and str(value) in sentence:
+            if isinstance(value, LongNamed) and value.forms[""] in sentence:
                 self._named.add(value)
         other = slots.get("b")
-        if template.speaks_of_actor and not (isinstance(other, Person) and other.sex == actor.sex):
-            self._in_focus = actor
+        ambiguous = isinstance(other, Person) and other.sex == self.actor.sex
+        if template.speaks_of_actor and not ambiguous:
+            self._in_focus = self.actor
 
     def write(self, sentence: str) -> None:
         """Write a sentence that is already worded."""
@@ -137,20 +130,35 @@ class Scene:
         """Word a part of a sentence; templates may use {a}, {town} and whatever is passed in."""
         return phrases.text(self.dice.random, a=self.actor, town=self.world.town, **slots)
 
+    def _bind(
+        self, template: Template, slots: Mapping[str, Entity | str]
+    ) -> dict[str, Entity | str]:
+        """Add what every template may use, in the form that suits this point of the paragraph."""
+        actor = self.actor
+        bound = {slot: self._again(value) for slot, value in slots.items()}
+        bound["a"], bound["town"] = actor, self.world.town
+        if actor.place is not None:
+            bound["here"] = self._again(actor.place)
+        for backdrop in template.backdrops:
+            bound[backdrop] = self._backdrop(backdrop)
+        in_focus = self._in_focus is actor and self.dice.chance(PRONOUN_SHARE)
+        bound["who"] = bound["hero"] = actor.forms["he"] if in_focus else actor.forms[""]
+        return bound
+
+    def _again(self, value: Entity | str) -> Entity | str:
+        """Shorten what the paragraph has named before: the copper key becomes the key."""
+        return value.brief if isinstance(value, LongNamed) and value in self._named else value
+
     def _backdrop(self, slot: str) -> str:
         sky = self.world.sky
         if slot == "sky":
             return sky.clause(self.dice)
         return sky.sign(self.dice) if slot == "sign" else sky.when(self.dice)
 
-    def _lead(self, actor: Person) -> str:
+    def _lead(self) -> str:
         template = _LEADS.draw(self.dice.random)
         when = self.world.sky.when(self.dice) if "when" in template.needs else ""
-        return template.render(self.dice.random, {"a": actor, "when": when}) + " "
-
-    def _again(self, value: Entity | str) -> Entity | str:
-        """Shorten what the paragraph has named before: the copper key becomes the key."""
-        return value.brief if isinstance(value, Place | Thing) and value in self._named else value
+        return template.render(self.dice.random, {"a": self.actor, "when": when}) + " "
 
     # What the reader learns.
 
@@ -167,7 +175,7 @@ class Scene:
     def recall(self, known: KnownTopic, tense: Mapping[str, str] = PAST) -> str:
         """Say a thing told before once more, as a clause in lower case."""
         topic, value = known
-        self.world.told[topic] = self.world.now
+        self.world.note_told(topic)
         entry = Recalled(self.world.now, topic.kind, topic.subject.key, plain(value))
         self.world.log.append(entry)
         return statement(self.dice.random, topic, value, tense)
@@ -175,7 +183,7 @@ class Scene:
     def answer(self, known: KnownTopic, speaker: Person | None) -> None:
         """Note that a question is being answered in the sentence to come."""
         world, (topic, value) = self.world, known
-        world.told[topic] = world.now
+        world.note_told(topic)
         name = speaker.key if speaker else ""
         world.log.append(Answered(world.now, topic.kind, topic.subject.key, plain(value), name))
 
@@ -192,16 +200,16 @@ class Scene:
         nearest, farthest = self.knobs.recall
         latest = self.world.now - nearest
         earliest = 0 if farthest is None else self.world.now - farthest
-        by_kind: dict[str, list[Topic]] = {}
-        for topic, told in self.world.told.items():
-            if earliest <= told <= latest:
-                by_kind.setdefault(topic.kind, []).append(topic)
-        kinds = tuple(by_kind)
+        kinds = tuple(self.world.told)
         for _ in range(TOPIC_TRIES if kinds else 0):
-            topic = self.dice.pick(by_kind[self.dice.pick(kinds)])
-            value = value_of(self.world, topic)
-            if value is not None and (fits is None or fits(topic, value)):
-                return KnownTopic(topic, value)
+            kind = self.dice.pick(kinds)
+            told = self.world.told[kind].items()
+            subjects = [subject for subject, when in told if earliest <= when <= latest]
+            if subjects:
+                topic = Topic(kind, self.dice.pick(subjects))
+                value = value_of(self.world, topic)
+                if value is not None and (fits is None or fits(topic, value)):
+                    return KnownTopic(topic, value)
         return None
 
     def knows(self, person: Person, topic: Topic) -> bool:

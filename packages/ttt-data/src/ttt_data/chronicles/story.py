@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ttt_data.chronicles.cast import draw_world
 from ttt_data.chronicles.dice import Dice
-from ttt_data.chronicles.document import Document, finish, plain
 from ttt_data.chronicles.endings import ENDINGS
 from ttt_data.chronicles.events import EVENTS, Event
 from ttt_data.chronicles.grammar import articles, number_word, roman, title
@@ -16,6 +15,7 @@ from ttt_data.chronicles.log import Entry, Happened
 from ttt_data.chronicles.openings import OPENINGS
 from ttt_data.chronicles.prose import Prose
 from ttt_data.chronicles.scene import KnownTopic, Scene
+from ttt_data.chronicles.spans import Document, finish, plain
 from ttt_data.chronicles.templates import Phrases
 from ttt_data.chronicles.world import Topic, World
 

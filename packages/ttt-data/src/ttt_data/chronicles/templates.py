@@ -7,7 +7,7 @@
 A capital inside the brackets asks for one in the text: {Thing}, <Lead>. `{who}` is the acting
 person in subject position: a name, or he or she where nobody can be in doubt. A sentence that opens
 with {Who} tells of an act and may get a "Soon" in front; {Hero} is the same for what lasts and gets
-none. The article is written "a" everywhere; `document.finish` turns it into "an".
+none. The article is written "a" everywhere; `spans.finish` turns it into "an".
 
 Templates are parsed once, when their module is imported, so a misspelt list is an import error.
 """
@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from ttt_data.chronicles.block import lines
-from ttt_data.chronicles.document import capital
 from ttt_data.chronicles.entities import Entity
 from ttt_data.chronicles.lexicon import LEXICON
+from ttt_data.chronicles.spans import capital
 
 Random: TypeAlias = Callable[[], float]
 Slots: TypeAlias = Mapping[str, Entity | str]

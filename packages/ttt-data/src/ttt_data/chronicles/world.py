@@ -8,7 +8,6 @@ the narration, so the one can be tested against the other.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ttt_data.chronicles.document import plain
 from ttt_data.chronicles.entities import Entity, Noun, Person, Place, Thing, Town
 from ttt_data.chronicles.grammar import plural
 from ttt_data.chronicles.log import (
@@ -23,6 +22,7 @@ from ttt_data.chronicles.log import (
     Took,
 )
 from ttt_data.chronicles.sky import Sky
+from ttt_data.chronicles.spans import plain
 
 
 class Topic(NamedTuple):
@@ -47,7 +47,7 @@ class World:
     Attributes:
         people, things: the whole cast, whether or not it has entered the story.
         now: number of sentences told so far.
-        told: the topics the reader could answer, with the sentence that last told them.
+        told: kind of topic to subject to the sentence that last told the reader the answer.
         witnesses: who in the story knows the present answer to a topic.
         promises: what has been promised and not yet brought.
         log: what happened, in order.
@@ -60,7 +60,7 @@ class World:
     places: list[Place]
     nouns: list[Noun]
     now: int = 0
-    told: dict[Topic, int] = field(default_factory=dict)
+    told: dict[str, dict[Entity, int]] = field(default_factory=dict)
     witnesses: dict[Topic, set[str]] = field(default_factory=dict)
     promises: list[Promise] = field(default_factory=list)
     log: list[Entry] = field(default_factory=list)
@@ -95,7 +95,11 @@ class World:
 
     def has_told(self, kind: str, subject: Entity) -> bool:
         """Whether the reader has been told this."""
-        return Topic(kind, subject) in self.told
+        return subject in self.told.get(kind, ())
+
+    def note_told(self, topic: Topic) -> None:
+        """Remember that the sentence to come tells the reader the answer to a topic."""
+        self.told.setdefault(topic.kind, {})[topic.subject] = self.now
 
     # What happens.
 
@@ -105,7 +109,7 @@ class World:
             subject.facts[attribute] = value
         value = subject.facts[attribute]
         self.log.append(Stated(self.now, subject.key, attribute, plain(value)))
-        self.told[Topic(attribute, subject)] = self.now
+        self.note_told(Topic(attribute, subject))
         return value
 
     def enter(self, person: Person, place: Place) -> None:
@@ -154,7 +158,7 @@ class World:
         thing.found = thing.giver = None
         self.log.append(Left(self.now, person.key, thing.key))
         if hidden:
-            self.told[Topic("lies", thing)] = self.now
+            self.note_told(Topic("lies", thing))
             self.witnesses[Topic("lies", thing)] = {person.key}
         else:
             self._tell("lies", thing, place)
@@ -201,7 +205,7 @@ class World:
     def _tell(self, kind: str, subject: Entity, *where: Place) -> None:
         """The answer to a topic has changed before the eyes of the reader and of those there."""
         topic = Topic(kind, subject)
-        self.told[topic] = self.now
+        self.note_told(topic)
         self.witnesses[topic] = {
             person.key for place in where for person in self.people if person.place is place
         }

@@ -16,7 +16,8 @@ HOUSE = Phrases("""
     {A}'s house [was easy to find|could not be missed|was the smallest in the row]: it had
       {value}.
     {Hero} lived in a house with {value}.
-    [Whoever looked for|To find] {a}'s house[, one only had| you had] to look for {value}.
+    [Whoever wanted to find {a}'s house only had|To find {a}'s house, one only had] to look for
+      {value}.
 """)
 SIBLING = Phrases("""
     {Hero} had a {kin} called {value}, [who was seldom at home|and they wrote to each other|who
@@ -38,7 +39,7 @@ AGE = Phrases("""
       {a.his} <kin>].
 """)
 BIRTHDAY = Phrases("""
-    It was {a}'s birthday, and {a.he} was now {value} years old. [There was <food>|Nobody had
+    It was {a}'s birthday, and {a.he} was now {value} years old. [They ate <food>|Nobody had
       remembered|Everyone sang|It rained presents, or nearly].
     That day {a} turned {value}. {A.he} [told no one|baked {a.himself} a cake|climbed a tree to
       prove something].

@@ -4,10 +4,10 @@ The answer is always something the reader has been told before, at a distance th
 a character says, they have reason to know.
 """
 
-from ttt_data.chronicles.document import answer
 from ttt_data.chronicles.entities import Person, Thing
 from ttt_data.chronicles.events.registry import event
 from ttt_data.chronicles.scene import TOPIC_TRIES, KnownTopic, Scene
+from ttt_data.chronicles.spans import answer
 from ttt_data.chronicles.templates import Phrases
 from ttt_data.chronicles.topics import TOPICS, question, reply, value_of
 from ttt_data.chronicles.world import Topic
@@ -116,7 +116,9 @@ def ask_in_vain(scene: Scene) -> bool:
     speaker = scene.companion()
     if speaker is None:
         return False
-    for topic in scene.dice.sample(list(scene.world.told), TOPIC_TRIES):
+    told = scene.world.told
+    for kind in scene.dice.sample(tuple(told), TOPIC_TRIES):
+        topic = Topic(kind, scene.dice.pick(tuple(told[kind])))
         value = value_of(scene.world, topic)
         if value and not scene.knows(speaker, topic) and topic.subject is not scene.actor:
             asked = question(scene.dice.random, topic)

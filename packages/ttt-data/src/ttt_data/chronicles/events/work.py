@@ -24,11 +24,11 @@ REPAIR = Phrases("""
 """)
 COOK = Phrases("""
     {Who} made <food> and [ate it alone|shared it with the <birds>|burned {a.his} tongue]<tail>.
-    {Who} [put a pot on the fire|peeled a heap of turnips|chopped an onion and wept], and soon
-      there was <food>.
-    There was <food> [that day|on the table|left over], and {who} [ate|had] [<few> helpings|a
+    {Who} [put a pot on the fire|peeled a heap of turnips|chopped an onion and wept], and in the
+      end they had <food>.
+    They served <food> [that day|at noon|by candlelight], and {who} [ate|had] [<few> helpings|a
       little|more than {a.his} share].
-    {Who} was hungry and [ate|bought|begged] some <food><tail>.
+    {Hero} was hungry and [ate|bought|begged] some <food><tail>.
 """)
 CHORE = Phrases("""
     {Who} [fetched water|chopped wood|swept the floor|beat a carpet|washed <few> shirts|carried

@@ -8,8 +8,8 @@ everything else in the question and the reply is wording.
 
 from collections.abc import Mapping
 
-from ttt_data.chronicles.document import answer
 from ttt_data.chronicles.entities import Entity, Person
+from ttt_data.chronicles.spans import answer
 from ttt_data.chronicles.templates import Random
 from ttt_data.chronicles.topics.changing import CHANGING
 from ttt_data.chronicles.topics.kind import TopicKind
