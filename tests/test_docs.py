@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,36 +24,43 @@ SHORTENED = {
 }
 
 
-def commands(document: str) -> list[str]:
-    """Lines of the document's ```sh blocks, continuation lines joined, comments dropped."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in (re.sub(r"\s+#.*", "", line).strip() for line in lines) if line]
+def steps(document: str) -> list[list[str]]:
+    """What the document tells the reader to run, in order, as argument lists.
+
+    Of ```sh blocks each line, continuation lines joined and comments dropped; ```python blocks as
+    they are.
+    """
+    found: list[list[str]] = []
+    text = (ROOT / document).read_text()
+    for language, block in re.findall(r"```(sh|python)\n(.*?)```", text, flags=re.DOTALL):
+        if language == "python":
+            found.append([sys.executable, "-c", block])
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            command = re.sub(r"\s+#.*", "", line).strip()
+            if command and not command.startswith(("git clone", "cd ")):
+                shortened = SHORTENED.get(command, command)
+                found.append(["bash", "-euo", "pipefail", "-c", shortened])
+    return found
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_commands_run_in_order(document: str, tmp_path: Path) -> None:
-    """The commands run in a copy of the repository's face, so that nothing is left behind."""
+def test_commands_and_examples_run_in_order(document: str, tmp_path: Path) -> None:
+    """They run in a copy of the repository's face, so that nothing is left behind."""
     workplace = tmp_path / "repository"
     workplace.mkdir()
     for entry in ROOT.iterdir():
         if entry.name not in {".git", "runs"}:
             (workplace / entry.name).symlink_to(entry)
-    environment = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
-    found = commands(document)
-    assert found
-    for command in found:
-        if command.startswith(("git clone", "cd ")):
-            continue
+    programs = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    assert steps(document)
+    for step in steps(document):
         result = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", SHORTENED.get(command, command)],
-            cwd=workplace,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
+            step, cwd=workplace, env=environment, capture_output=True, text=True, timeout=100
         )
-        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        assert result.returncode == 0, f"{step[-1]}\n{result.stdout}\n{result.stderr}"
 
 
 @pytest.mark.parametrize("document", LINKING)
@@ -60,9 +68,7 @@ def test_links_lead_to_files(document: str) -> None:
     path = ROOT / document
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
     missing = [
-        link
-        for link in links
-        if not link.startswith("http") and not (path.parent / link).exists()
+        link for link in links if not link.startswith("http") and not (path.parent / link).exists()
     ]
     assert missing == []
 
@@ -74,8 +80,7 @@ def test_python_examples_in_package_readmes_run(tmp_path: Path) -> None:
         ):
             script = tmp_path / f"{readme.parent.name}_{number}.py"
             script.write_text(example)
-            python = os.environ.get("PYTHON", os.sys.executable)
             result = subprocess.run(
-                [python, script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+                [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=60
             )
             assert result.returncode == 0, f"{readme}\n{result.stderr}"

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+
 from ttt_cli.main import main
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ttt_config import RunConfig, dump, resolve, schema
 from ttt_config.schema import markdown_table, toml_template
 

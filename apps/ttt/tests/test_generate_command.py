@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ttt_cli.main import main
 
 TINY = """
@@ -44,18 +45,20 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 
 
 def test_the_prompt_is_continued_and_the_speed_said_aside(ttt: Callable, trained: Path) -> None:
-    code, out, err = ttt("generate", str(trained), "Once é", "--max-tokens", "30")
+    flags = ("--max-tokens", "30", "--no-stop-at-eos")
+    code, out, err = ttt("generate", str(trained), "Once é", *flags)
     assert code == 0
     assert out.startswith("Once é")
     assert out.endswith("\n")
     assert err.startswith("[30 tokens, ")
-    quiet = ttt("generate", str(trained), "Once é", "--max-tokens", "30", "--quiet")
+    quiet = ttt("generate", str(trained), "Once é", *flags, "--quiet")
     assert quiet == (0, out, "")
 
 
 def test_json_has_the_text_and_how_it_was_made(ttt: Callable, trained: Path) -> None:
-    text = ttt("generate", str(trained), "Once", "--max-tokens", "30", "--quiet").out
-    code, out, err = ttt("generate", str(trained), "Once", "--max-tokens", "30", "--json")
+    flags = ("--max-tokens", "30", "--no-stop-at-eos")
+    text = ttt("generate", str(trained), "Once", *flags, "--quiet").out
+    code, out, err = ttt("generate", str(trained), "Once", *flags, "--json")
     assert (code, err) == (0, "")
     answer = json.loads(out)
     assert answer["prompt"] + answer["text"] + "\n" == text
@@ -126,6 +129,9 @@ def test_a_prompt_that_is_no_text_is_one_line(
     code, _, err = ttt("generate", str(trained), "-")
     assert (code, err.count("\n")) == (3, 1)
     assert "stdin is not UTF-8" in err
+    code, _, err = ttt("generate", str(trained), "caf\udce9")  # Latin-1, as Python sees it
+    assert (code, err.count("\n")) == (3, 1)
+    assert "PROMPT is not UTF-8" in err
 
 
 def test_what_is_no_usable_run_is_one_line(ttt: Callable, trained: Path, tmp_path: Path) -> None:
@@ -138,7 +144,7 @@ def test_what_is_no_usable_run_is_one_line(ttt: Callable, trained: Path, tmp_pat
     assert "is not a run directory" in complaint(tmp_path)
     run = shutil.copytree(trained, tmp_path / "run")
     weights = run / "checkpoints/step-000004/model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
     assert "model.safetensors is damaged" in complaint(run)
     weights.unlink()
     assert "model.safetensors is missing" in complaint(run)

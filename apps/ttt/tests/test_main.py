@@ -9,6 +9,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 import pytest
+
 from ttt_cli.app import new_app
 from ttt_cli.main import COMMANDS, main
 from ttt_config import CheckpointCorruptError

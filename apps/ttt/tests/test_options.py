@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ttt_config import RunConfig, resolve
 from ttt_config.fields import Field, all_fields, nest
 

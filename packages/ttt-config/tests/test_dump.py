@@ -2,6 +2,7 @@ import tomllib
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ttt_config import RunConfig, diff, dump, resolve
 from ttt_config.fields import Field, all_fields, flatten, nest
 

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from ttt_config import ConfigError, InvalidValueError, RunConfig, dump, load, resolve
 from ttt_config.layer import assignment_layer, file_layer, text_layer
 

@@ -4,6 +4,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ttt_config import InvalidValueError, MixPattern
 from ttt_config.inner import KernelName
 from ttt_config.mix import InnerKind, LayerSpec

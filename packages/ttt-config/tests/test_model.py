@@ -1,4 +1,5 @@
 import pytest
+
 from ttt_config import (
     IncompatibleError,
     InnerConfig,

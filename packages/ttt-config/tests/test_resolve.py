@@ -5,6 +5,7 @@ import types
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ttt_config import (
     ConfigError,
     IncompatibleError,

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+
 from ttt_config import InnerConfig
 from ttt_config.mix import InnerKind, LayerSpec
 from ttt_core import (

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ttt_data import chronicles
 from ttt_data.chronicles import ChronicleKnobs
 from ttt_data.chronicles.entities import Entity

@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ttt_data.chronicles import block, grammar, spans
 from ttt_data.chronicles.dice import Dice
 from ttt_data.chronicles.entities import Person, Place

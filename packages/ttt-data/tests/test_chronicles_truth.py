@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
+
 from ttt_data import chronicles
 from ttt_data.chronicles import Chronicle, ChronicleKnobs
 from ttt_data.chronicles.log import (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ttt_config.errors import DataError
 from ttt_data import Batch, Loader, LoaderState
 

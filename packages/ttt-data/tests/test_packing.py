@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from ttt_data import Tokenizer, chronicles, packing
 
 BPE = Tokenizer.load("bpe-4096")

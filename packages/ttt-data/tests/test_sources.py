@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ttt_config.errors import DataError
 from ttt_data import chronicles
 from ttt_data.sources import _cut, read_texts

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from ttt_data.stats import unigram_entropy
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
+
 from ttt_config.errors import TokenizerError
 from ttt_data import Tokenizer, chronicles
 

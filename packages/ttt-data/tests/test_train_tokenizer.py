@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ttt_config.errors import TokenizerError
 from ttt_data import Tokenizer
 from ttt_data.train_tokenizer import builtin_training_texts, train_bpe, train_builtin

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from inner_inputs import make_inputs
+
 from ttt_kernels import (
     KernelUnavailableError,
     ShapeError,

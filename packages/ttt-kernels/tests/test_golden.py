@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
 from ttt_kernels import ttt_mlp
 
 GOLDEN = Path(__file__).parent / "golden"

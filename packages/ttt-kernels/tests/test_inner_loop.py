@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from inner_inputs import InnerInputs, make_inputs
 from primal import primal_head
 from torch import Tensor
+
 from ttt_kernels import ttt_linear, ttt_linear_adam, ttt_mlp
 from ttt_kernels.reference import InnerParameters, SGDUpdate, trace_scan
 

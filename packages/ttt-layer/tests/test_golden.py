@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
+
 from ttt_config.errors import CheckpointMismatchError, IncompatibleError
 from ttt_layer import TTTModel
 from ttt_layer.official import from_official, to_official

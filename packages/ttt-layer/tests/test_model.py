@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
+
 from ttt_config import InnerConfig, ModelConfig
 from ttt_config.errors import (
     CheckpointError,

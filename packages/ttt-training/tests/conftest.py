@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ttt_config import RunConfig, resolve
 from ttt_training import train
 

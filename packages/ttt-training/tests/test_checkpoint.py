@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+
 from ttt_config import (
     CheckpointCorruptError,
     CheckpointError,
@@ -93,12 +95,28 @@ def test_one_flipped_bit_anywhere_is_named_before_a_tensor_is_used(
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kept", [0, 0.5, 0.999])
-def test_a_truncated_file_is_named(checkpoint: Path, name: str, kept: float) -> None:
-    path = checkpoint / name
+def test_a_file_cut_short_is_named(checkpoint: Path, kept: float) -> None:
+    path = checkpoint / "model.safetensors"
+    size = path.stat().st_size
+    os.truncate(path, int(size * kept))
+    expected = rf"model\.safetensors is cut short: {int(size * kept)} bytes; expected {size}"
+    with pytest.raises(CheckpointIncompleteError, match=expected):
+        verify_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.999])
+def test_a_manifest_cut_short_is_named(checkpoint: Path, kept: float) -> None:
+    path = checkpoint / "manifest.json"
     os.truncate(path, int(path.stat().st_size * kept))
-    with pytest.raises(CheckpointCorruptError, match=rf"{name} is damaged"):
+    with pytest.raises(CheckpointCorruptError, match=r"manifest\.json is damaged"):
+        verify_checkpoint(checkpoint)
+
+
+def test_bytes_added_to_a_file_are_named(checkpoint: Path) -> None:
+    with (checkpoint / "model.safetensors").open("ab") as weights:
+        weights.write(b"x")
+    with pytest.raises(CheckpointCorruptError, match=r"model\.safetensors is damaged: \d+ bytes"):
         verify_checkpoint(checkpoint)
 
 
@@ -209,7 +227,7 @@ from ttt_training.checkpoint import save_checkpoint
 from ttt_training.manifest import RunIdentity
 
 run = RunIdentity(model_config_sha256="a", tokenizer_sha256="b")
-model = nn.Linear(256, 256)
+model = nn.Linear(1024, 1024)  # 4 MB, so that a good part of a save is not yet verifiable
 for line in sys.stdin:
     directory, step = line.split()
     child = os.fork()
@@ -225,15 +243,13 @@ for line in sys.stdin:
 
 def test_a_kill_during_saves_never_leaves_a_partial_checkpoint(tmp_path: Path) -> None:
     delays = random.Random(0)
-    verified: set[Path] = set()
-    orphans = 0
+    newest = orphans = 0
     with subprocess.Popen(
         [sys.executable, "-c", SAVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as saver:
         assert saver.stdin is not None
         assert saver.stdout is not None
         for _ in range(12):
-            newest = max((int(path.name[5:]) for path in verified), default=0)
             saver.stdin.write(f"{tmp_path} {newest}\n")
             saver.stdin.flush()
             child = int(saver.stdout.readline())
@@ -244,8 +260,8 @@ def test_a_kill_during_saves_never_leaves_a_partial_checkpoint(tmp_path: Path) -
             assert saver.stdout.readline() == "reaped\n"
             unfinished = set(tmp_path.glob("*.tmp"))
             orphans += len(unfinished)
-            for committed in set(tmp_path.iterdir()) - unfinished - verified:
-                verify_checkpoint(committed)
-                verified.add(committed)
+            for committed in set(tmp_path.iterdir()) - unfinished:
+                newest = max(newest, verify_checkpoint(committed).step)
+                shutil.rmtree(committed)
     assert orphans, "no kill hit a save, so nothing was tested"
     assert len(unfinished) <= 1, "the next save sweeps what a kill left"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+
 from ttt_config import DataError, ModelConfig
 from ttt_data import Batch
 from ttt_layer import TTTModel

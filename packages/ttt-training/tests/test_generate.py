@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from ttt_config import InvalidValueError, ModelConfig
 from ttt_layer import TTTModel
 from ttt_training.generate import generate

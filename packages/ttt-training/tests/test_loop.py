@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from ttt_config import ConfigError, IncompatibleError, NonFiniteError, RunConfig, dump, load
 from ttt_data import Tokenizer
 from ttt_training import train, verify_checkpoint
@@ -134,9 +135,9 @@ def test_bfloat16_follows_float32_and_keeps_float32_parameters(
     assert {value.dtype for value in saved.values()} == {torch.float32}
 
 
-def test_a_bad_number_stops_before_it_reaches_the_parameters(
-    tiny: ConfigMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each optimizer step."""
     taken: list[int] = []
     step = torch.optim.AdamW.step
 
@@ -145,10 +146,27 @@ def test_a_bad_number_stops_before_it_reaches_the_parameters(
         step(optimizer)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", counted)
-    with pytest.raises(NonFiniteError, match=r"step 2: loss .*windows \d+(, \d+){3} of"):
+    return taken
+
+
+def test_a_bad_loss_stops_before_it_reaches_the_parameters(
+    tiny: ConfigMaker, tmp_path: Path, steps_taken: list[int]
+) -> None:
+    with pytest.raises(NonFiniteError, match=r"step 2: loss nan.*windows \d+(, \d+){3} of"):
         train(tiny(tmp_path, lr=1e30, weight_decay=0, save_every=1))
-    assert taken == [1]
+    assert steps_taken == [1]
     assert all(value.isfinite().all() for value in parameters(tmp_path, step=1).values())
+
+
+def test_a_bad_gradient_behind_a_good_loss_stops_too(
+    tiny: ConfigMaker, tmp_path: Path, steps_taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "ttt_training.loop.clip_grad_norm_", lambda *_arguments: torch.tensor(torch.inf)
+    )
+    with pytest.raises(NonFiniteError, match=r"step 1: loss \d.*, gradient norm inf"):
+        train(tiny(tmp_path))
+    assert steps_taken == []
 
 
 def test_a_window_without_a_whole_mini_batch_has_no_inner_loss(

@@ -1,4 +1,5 @@
 import torch
+
 from ttt_training.loss import cross_entropy
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from ttt_training.events import CheckpointSaved, EvalRecord, StepRecord, TrainEvent
 from ttt_training.metrics import Reporter, duration, eval_line, step_line
 

@@ -1,5 +1,6 @@
 import torch
 from torch import nn
+
 from ttt_config import TrainConfig
 from ttt_training.optim import build_optimizer
 

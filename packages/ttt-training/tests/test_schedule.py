@@ -3,6 +3,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ttt_config import TrainConfig
 from ttt_training.schedule import learning_rate
 

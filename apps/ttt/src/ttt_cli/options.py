@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import typer
+
 from ttt_config.fields import Field, all_fields, nest
 from ttt_config.layer import Layer, assignment_layer, file_layer, text_layer
 from ttt_config.schema import toml_value

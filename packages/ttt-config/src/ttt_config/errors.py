@@ -6,7 +6,8 @@
     |   |-- InvalidValueError             one field's value is wrong by itself
     |   `-- IncompatibleError             values that are fine alone but not together
     |-- DataError                     4
-    |   `-- TokenizerError
+    |   |-- TokenizerError
+    |   `-- TokenStoreCorruptError        a file of the store is not what its manifest says
     |-- CheckpointError               5
     |   |-- CheckpointIncompleteError     a file is missing or short
     |   |-- CheckpointCorruptError        a file is not what the manifest says
@@ -72,6 +73,10 @@ class DataError(TTTError):
 
 class TokenizerError(DataError):
     """A tokenizer cannot be found, read, or used with this model."""
+
+
+class TokenStoreCorruptError(DataError):
+    """A file of a token store differs from what its manifest promises, or is missing."""
 
 
 class CheckpointError(TTTError):

@@ -27,7 +27,9 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     warmup_steps: Annotated[Natural, option("steps of linear warm-up")] = 30
     beta1: Annotated[Decay, option("AdamW decay of the first moment")] = 0.9
     beta2: Annotated[Decay, option("AdamW decay of the second moment")] = 0.95
-    weight_decay: Annotated[NonNegative, option("AdamW weight decay of the matrices")] = 0.1
+    weight_decay: Annotated[
+        NonNegative, option("AdamW weight decay, of all parameters as in the official recipe")
+    ] = 0.1
     max_grad_norm: Annotated[
         Positive,
         option("gradients are scaled down to this norm", "--max-grad-norm", "--grad-clip-norm"),

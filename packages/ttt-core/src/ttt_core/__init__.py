@@ -1,7 +1,5 @@
 """Inner models of Test-Time-Training layers as torch modules."""
 
-from ttt_kernels.reference import InnerTrace
-
 from ttt_core.build import build_inner
 from ttt_core.eta import InnerLearningRate
 from ttt_core.inner import InnerModel
@@ -9,6 +7,7 @@ from ttt_core.linear import TTTLinear, TTTLinearAdam
 from ttt_core.mlp import TTTMLP
 from ttt_core.state import InnerState, OpenTokens
 from ttt_core.trace import record_inner_traces
+from ttt_kernels.reference import InnerTrace
 
 __all__ = [
     "TTTMLP",

@@ -4,11 +4,10 @@ import logging
 
 from ttt_config import InnerConfig
 from ttt_config.mix import LayerSpec
-from ttt_kernels import choose_kernel
-
 from ttt_core.inner import InnerModel
 from ttt_core.linear import TTTLinear, TTTLinearAdam
 from ttt_core.mlp import TTTMLP
+from ttt_kernels import choose_kernel
 
 _HIDDEN_LAYERS = {"mlp": 1, "mlp2": 2, "mlp3": 3, "mlp4": 4}
 _log = logging.getLogger(__name__)

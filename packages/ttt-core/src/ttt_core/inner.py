@@ -8,11 +8,11 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
 from ttt_config import InnerConfig
+from ttt_core.state import InnerState, OpenTokens
 from ttt_kernels.reference import AdamMoments, InnerParameters, InnerTrace, trace_scan
 from ttt_kernels.reference.update import Update
-
-from ttt_core.state import InnerState, OpenTokens
 
 
 class KernelOptions(TypedDict):

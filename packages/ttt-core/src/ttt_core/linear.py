@@ -1,12 +1,12 @@
 """TTT-Linear, and its variant whose state is carried by Adam."""
 
 from torch import Tensor
+
 from ttt_config import InnerConfig
+from ttt_core.inner import InnerModel
 from ttt_kernels import ttt_linear, ttt_linear_adam
 from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters, SGDUpdate
 from ttt_kernels.reference.update import Update
-
-from ttt_core.inner import InnerModel
 
 
 class TTTLinear(InnerModel):

@@ -1,12 +1,12 @@
 """TTT-MLP: an inner model with hidden layers."""
 
 from torch import Tensor
+
 from ttt_config import InnerConfig
+from ttt_core.inner import InnerModel
 from ttt_kernels import ttt_mlp
 from ttt_kernels.reference import InnerParameters, SGDUpdate
 from ttt_kernels.reference.update import Update
-
-from ttt_core.inner import InnerModel
 
 
 class TTTMLP(InnerModel):

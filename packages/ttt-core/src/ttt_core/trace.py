@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from ttt_kernels.reference import InnerTrace
 
 from ttt_core.inner import InnerModel
+from ttt_kernels.reference import InnerTrace
 
 
 @contextmanager

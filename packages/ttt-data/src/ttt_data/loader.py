@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from ttt_config.errors import DataError
 
+from ttt_config.errors import DataError
 from ttt_data.permutation import permute
 
 _HASH_BLOCK_TOKENS = 1 << 20
@@ -91,6 +91,10 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0; the same one each time."""
+        return self._cut(self.windows(step))
+
+    def windows(self, step: int) -> np.ndarray:
+        """Return the numbers of the windows in the batch of a step, (B,) int64."""
         first = step * self.batch_size
         epochs, positions = np.divmod(
             np.arange(first, first + self.batch_size, dtype=np.int64), self.num_windows
@@ -101,7 +105,7 @@ class Loader:
             windows[chosen] = permute(
                 positions[chosen], self.num_windows, seed=self.seed, epoch=int(epoch)
             )
-        return self._cut(windows)
+        return windows
 
     def in_order(self) -> Iterator[Batch]:
         """Yield every window once, in the order of the text; the last batch may be smaller."""

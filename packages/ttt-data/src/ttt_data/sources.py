@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 from msgspec import Struct
-from ttt_config.errors import DataError
 
+from ttt_config.errors import DataError
 from ttt_data import chronicles
 
 DEFAULT_NUM_DOCUMENTS = 2000

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from ttt_config.errors import TokenizerError
 
 if TYPE_CHECKING:

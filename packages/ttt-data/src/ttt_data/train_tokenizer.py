@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 
 from ttt_config.errors import TokenizerError
-
 from ttt_data import chronicles
 from ttt_data.tokenizer import SPECIAL_TOKENS, Tokenizer
 

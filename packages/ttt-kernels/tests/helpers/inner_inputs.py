@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
 from ttt_kernels import ttt_mlp
 
 

@@ -1,7 +1,6 @@
 """Test-Time-Training layers, blocks and language models."""
 
 from ttt_core import record_inner_traces
-
 from ttt_layer.block import TTTBlock
 from ttt_layer.layer import TTTLayer
 from ttt_layer.model import TTTModel

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
+
 from ttt_config import ModelConfig
 from ttt_config.mix import LayerSpec
-
 from ttt_layer.conv import CausalConv
 from ttt_layer.layer import LayerState, TTTLayer
 from ttt_layer.norm import RMSNorm

@@ -4,9 +4,9 @@ import math
 from typing import Literal
 
 from torch import nn
+
 from ttt_config import ModelConfig
 from ttt_core import InnerLearningRate, InnerModel
-
 from ttt_layer.conv import CausalConv
 
 _TRUNCATION_STD = 0.87962566103423978

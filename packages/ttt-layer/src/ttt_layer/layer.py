@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
+
 from ttt_config import ModelConfig
 from ttt_config.mix import LayerSpec
 from ttt_core import InnerLearningRate, InnerState, build_inner
-
 from ttt_layer.conv import CausalConv
 from ttt_layer.rope import Rotation, rotate
 

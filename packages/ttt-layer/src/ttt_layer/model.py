@@ -5,9 +5,9 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
 from ttt_config import ModelConfig
 from ttt_config.errors import IncompatibleError, InvalidValueError
-
 from ttt_layer.block import TTTBlock
 from ttt_layer.init import init_parameters
 from ttt_layer.norm import RMSNorm

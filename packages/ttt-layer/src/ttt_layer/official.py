@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
 from ttt_config import InnerConfig, ModelConfig
 from ttt_config.errors import CheckpointMismatchError, IncompatibleError
-
 from ttt_layer.model import TTTModel
 
 _OFFICIAL_DEFAULTS: dict[str, Any] = {

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
 from ttt_config import ModelConfig
 from ttt_config.errors import (
     CheckpointCorruptError,
@@ -19,7 +20,6 @@ from ttt_config.errors import (
     CheckpointMismatchError,
 )
 from ttt_core import InnerState, OpenTokens
-
 from ttt_layer.block import BlockState
 from ttt_layer.layer import LayerState
 

@@ -1,10 +1,10 @@
 """From a configuration to the things a run is made of."""
 
 import msgspec
+
 from ttt_config import IncompatibleError, RunConfig
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
-
 from ttt_training.seeds import derive_seed, seeded_torch
 
 

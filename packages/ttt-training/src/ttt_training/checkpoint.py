@@ -12,8 +12,8 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 from torch import Tensor, nn
-from ttt_config import CheckpointError, CheckpointIncompleteError, CheckpointMismatchError
 
+from ttt_config import CheckpointError, CheckpointIncompleteError, CheckpointMismatchError
 from ttt_training.durable import fsync
 from ttt_training.manifest import (
     MANIFEST_NAME,
@@ -74,7 +74,7 @@ def verify_checkpoint(directory: Path) -> Manifest:
     """Check every file of a checkpoint against its manifest, without reading a tensor.
 
     Raises:
-        CheckpointIncompleteError: the manifest, or a file it lists, is missing.
+        CheckpointIncompleteError: the manifest or a file it lists is missing or cut short.
         CheckpointCorruptError: a file is not what was written, or lies elsewhere.
     """
     manifest = read_manifest(directory)
@@ -98,7 +98,7 @@ def load_checkpoint(directory: Path, model: nn.Module) -> Manifest:
         model: receives the values, on the device it is on.
 
     Raises:
-        CheckpointIncompleteError: the manifest, or a file it lists, is missing.
+        CheckpointIncompleteError: the manifest or a file it lists is missing or cut short.
         CheckpointCorruptError: a file is not what was written, or lies elsewhere.
         CheckpointMismatchError: the tensors are not those of `model`.
     """

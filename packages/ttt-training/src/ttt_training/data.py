@@ -1,13 +1,14 @@
 """The tokens of a run: one stream to train on, one to validate on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ttt_config import DataError, RunConfig
-from ttt_data import Loader, Tokenizer
-from ttt_data.packing import PackedText, pack
+from ttt_data import Batch, Loader, Tokenizer
+from ttt_data.packing import TokenStream, pack
 from ttt_data.sources import read_texts
 from ttt_data.stats import unigram_entropy
-
 from ttt_training.seeds import derive_seed
 
 
@@ -24,6 +25,10 @@ class TrainingData:
     unigram_entropy: float
     """Nats a token."""
 
+    def validation_batches(self, count: int) -> Iterator[Batch]:
+        """Give the first batches of the validation split, in the order of the text."""
+        return islice(self.validation.in_order(), count)
+
 
 def load_data(config: RunConfig, tokenizer: Tokenizer) -> TrainingData:
     """Read, tokenize and pack the text of a run.
@@ -39,17 +44,17 @@ def load_data(config: RunConfig, tokenizer: Tokenizer) -> TrainingData:
     return TrainingData(
         train=_loader(train, config, "training"),
         validation=_loader(validation, config, "validation"),
-        documents=train.documents,
-        text_bytes=train.text_bytes,
+        documents=train.num_documents,
+        text_bytes=train.num_text_bytes,
         tokens=len(train.tokens),
         unigram_entropy=unigram_entropy(train.tokens),
     )
 
 
-def _loader(text: PackedText, config: RunConfig, split: str) -> Loader:
+def _loader(stream: TokenStream, config: RunConfig, split: str) -> Loader:
     try:
         return Loader(
-            text.tokens,
+            stream.tokens,
             seq_len=config.model.max_seq_len,
             batch_size=config.train.batch_size,
             seed=derive_seed(config.train.seed, "batches"),

@@ -4,6 +4,7 @@ import platform
 
 import torch
 from torch import nn
+
 from ttt_config.train import Dtype
 
 

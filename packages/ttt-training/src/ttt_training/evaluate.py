@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
 from ttt_config import DataError
 from ttt_config.train import Dtype
 from ttt_data import Batch
 from ttt_layer import TTTModel, record_inner_traces
-
 from ttt_training.device import autocast, device_of
 from ttt_training.loss import IGNORED_TARGET, cross_entropy
 from ttt_training.modes import eval_mode
@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
         model: on any device; it is left in the mode it was in.
-        batches: the text, for example `Loader.sequential(8)`.
+        batches: the text, for example `Loader.in_order()`.
         byte_lengths: bytes of text each token stands for, (V,) (`Tokenizer.byte_lengths`).
         dtype: arithmetic of the model.
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
 from ttt_config import InvalidValueError
 from ttt_layer import ModelState, TTTModel
-
 from ttt_training.device import device_of
 from ttt_training.modes import eval_mode
 from ttt_training.sampling import sample_next
@@ -91,7 +91,9 @@ def _check_settings(
     if not 0 <= temperature < float("inf"):
         raise InvalidValueError(f"temperature is {temperature}; expected 0 (greedy) or more")
     if top_k is not None and top_k < 1:
-        raise InvalidValueError(f"top_k is {top_k}; expected 1 or more; leave it out to keep all")
+        raise InvalidValueError(
+            f"top_k is {top_k}; expected 1 or more, or None (--top-k 0) to keep all"
+        )
     if not 0 < top_p <= 1:
         raise InvalidValueError(f"top_p is {top_p}; expected more than 0 and at most 1")
     if not 0 <= seed < 2**63:

@@ -5,7 +5,6 @@ from pathlib import Path
 from ttt_config import CheckpointMismatchError, RunConfig, load
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
-
 from ttt_training.build import build_model
 from ttt_training.checkpoint import latest_checkpoint, load_checkpoint
 from ttt_training.device import default_device

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
+
 from ttt_config import NonFiniteError, RunConfig
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
-
 from ttt_training.build import build_model, fit_vocabulary
 from ttt_training.checkpoint import save_checkpoint
 from ttt_training.data import TrainingData, load_data
@@ -22,6 +22,7 @@ from ttt_training.device import autocast, default_device, device_of
 from ttt_training.evaluate import evaluate
 from ttt_training.events import CheckpointSaved, EvalRecord, StepRecord, TrainEvent, TrainResult
 from ttt_training.loss import cross_entropy
+from ttt_training.manifest import RunIdentity
 from ttt_training.metrics import Reporter, Throughput
 from ttt_training.optim import build_optimizer
 from ttt_training.run_dir import RunDir
@@ -60,8 +61,9 @@ def train(
     model = build_model(config).to(device)
     optimizer = build_optimizer(model.parameters(), config.train)
     run.create(config, tokenizer, device, overwrite=overwrite)
+    trainer = _Trainer(config, tokenizer, data, model, optimizer, run.checkpoints, run.identity())
     with Reporter(run.metrics, on_event) as report:
-        return _Trainer(config, tokenizer, data, model, optimizer, run).train(report)
+        return trainer.train(report)
 
 
 class _Step(NamedTuple):
@@ -81,7 +83,8 @@ class _Trainer:
     data: TrainingData
     model: TTTModel
     optimizer: Optimizer
-    run: RunDir
+    checkpoints: Path
+    identity: RunIdentity
 
     def train(self, report: Callable[[TrainEvent], None]) -> TrainResult:
         """Take every step, log, evaluate and save at their intervals and at the end."""
@@ -148,7 +151,7 @@ class _Trainer:
         """Measure the model on the validation split."""
         found = evaluate(
             self.model,
-            self.data.validation.sequential(self.config.train.eval_batches),
+            self.data.validation_batches(self.config.train.eval_batches),
             byte_lengths=self.tokenizer.byte_lengths(),
             dtype=self.config.train.dtype,
         )
@@ -161,8 +164,7 @@ class _Trainer:
 
     def save(self, step: int) -> CheckpointSaved:
         """Commit a checkpoint."""
-        identity = self.run.identity()
-        path = save_checkpoint(self.run.checkpoints, self.model, step=step, run=identity)
+        path = save_checkpoint(self.checkpoints, self.model, step=step, run=self.identity)
         return CheckpointSaved(step=step, path=str(path))
 
     def to_device(self, tokens: NDArray[np.int64]) -> Tensor:

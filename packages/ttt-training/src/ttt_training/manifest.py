@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 import msgspec
+
 from ttt_config import CheckpointCorruptError, CheckpointIncompleteError
 
 MANIFEST_NAME = "manifest.json"
@@ -91,7 +92,7 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
     """Check every listed file against its size and hash.
 
     Raises:
-        CheckpointIncompleteError: a file is missing.
+        CheckpointIncompleteError: a file is missing or cut short.
         CheckpointCorruptError: a file is not what was written.
     """
     for name, expected in manifest.files.items():
@@ -101,11 +102,16 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
         # A link could lead out of the directory, and its target can change after the check.
         if path.is_symlink():
             raise CheckpointCorruptError(f"{path} is a link; expected a regular file")
-        found = hash_file(path)
-        if found.bytes != expected.bytes:
-            raise CheckpointCorruptError(
-                f"{path} is damaged: {found.bytes} bytes; expected {expected.bytes}"
+        size = path.stat().st_size
+        if size < expected.bytes:
+            raise CheckpointIncompleteError(
+                f"{path} is cut short: {size} bytes; expected {expected.bytes}"
             )
+        if size > expected.bytes:
+            raise CheckpointCorruptError(
+                f"{path} is damaged: {size} bytes; expected {expected.bytes}"
+            )
+        found = hash_file(path)
         if found.sha256 != expected.sha256:
             raise CheckpointCorruptError(
                 f"{path} is damaged: sha256 {found.sha256[:12]}...; "

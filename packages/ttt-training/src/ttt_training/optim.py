@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn
 from torch.optim import AdamW
+
 from ttt_config import TrainConfig
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import msgspec
 import torch
+
 from ttt_config import CheckpointIncompleteError, ConfigError, RunConfig, dump
 from ttt_data import Tokenizer
-
 from ttt_training.checkpoint import remove_checkpoints
 from ttt_training.device import describe_device
 from ttt_training.durable import write_durably

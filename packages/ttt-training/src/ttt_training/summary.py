@@ -1,10 +1,10 @@
 """The first and the last thing a run reports."""
 
 import torch
+
 from ttt_config import RunConfig
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
-
 from ttt_training.data import TrainingData
 from ttt_training.device import describe_device, device_of
 from ttt_training.evaluate import measure_inner_loss
@@ -40,7 +40,7 @@ def summarize_end(
     checkpoint: CheckpointSaved,
 ) -> TrainResult:
     """Say what a run came to, and what its inner models learn from one validation batch."""
-    batch = next(iter(data.validation.sequential(1)))
+    batch = next(data.validation_batches(1))
     inner = measure_inner_loss(model, torch.from_numpy(batch.inputs).to(device_of(model)))
     return TrainResult(
         out=config.out,

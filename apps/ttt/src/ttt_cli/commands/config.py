@@ -4,12 +4,12 @@ import json
 from typing import Annotated, Literal
 
 import typer
-from ttt_config import diff, load, resolve, schema
-from ttt_config.fields import flatten, nest
-from ttt_config.schema import annotated_toml, markdown_table, toml_template, toml_value
 
 from ttt_cli.app import new_app
 from ttt_cli.options import Common, Layers, common_options, config_options
+from ttt_config import diff, load, resolve, schema
+from ttt_config.fields import flatten, nest
+from ttt_config.schema import annotated_toml, markdown_table, toml_template, toml_value
 
 app = new_app("Show, describe and compare configurations.")
 

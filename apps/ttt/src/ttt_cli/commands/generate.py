@@ -1,5 +1,6 @@
 """`ttt generate`: let a trained model continue a prompt."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -8,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from ttt_config import InvalidValueError
 
 from ttt_cli.app import new_app
 from ttt_cli.options import Common, common_options
+from ttt_config import InvalidValueError
 
 if TYPE_CHECKING:
     from ttt_data.tokenizer import DecodeStream
@@ -140,16 +141,20 @@ def _collect(
 
 def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
     """The prompt from wherever it is given, without the line break that ends a file."""
-    if prompt_file is None and prompt != "-":
-        return prompt or ""
     if prompt is not None and prompt_file is not None:
         raise InvalidValueError("the prompt is given twice, as PROMPT and by --prompt-file")
-    source = "-" if prompt_file is None else prompt_file
+    source = "-" if prompt == "-" else prompt_file
+    name = {None: "PROMPT", "-": "stdin"}.get(source, source)
     try:
-        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        return content.decode().removesuffix("\n")
+        if source is None:
+            content = os.fsencode(prompt or "")  # as the shell gave it, perhaps no UTF-8 either
+        elif source == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            content = Path(source).read_bytes()
+        text = content.decode()
     except OSError as error:
-        raise InvalidValueError(f"--prompt-file {source}: {error.strerror}") from error
+        raise InvalidValueError(f"--prompt-file {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        name = "stdin" if source == "-" else source
         raise InvalidValueError(f"the prompt in {name} is not UTF-8: {error}") from error
+    return text if source is None else text.removesuffix("\n")

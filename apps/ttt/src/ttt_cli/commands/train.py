@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from ttt_config import resolve
 
 from ttt_cli.app import new_app
 from ttt_cli.options import Common, Layers, common_options, config_options
+from ttt_config import resolve
 
 if TYPE_CHECKING:
     from ttt_training.events import RunStarted, TrainEvent, TrainResult

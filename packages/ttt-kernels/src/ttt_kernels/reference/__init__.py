@@ -15,8 +15,8 @@ from ttt_kernels.reference.update import AdamMoments, AdamUpdate, InnerParameter
 __all__ = [
     "AdamMoments",
     "AdamUpdate",
-    "InnerTrace",
     "InnerParameters",
+    "InnerTrace",
     "SGDUpdate",
     "scan",
     "trace_scan",
