@@ -21,7 +21,7 @@ from ttt_config.errors import (
 from ttt_config.inner import InnerConfig
 from ttt_config.mix import MixPattern
 from ttt_config.model import ModelConfig
-from ttt_config.resolve import load, resolve
+from ttt_config.resolve import load, preset, resolve
 from ttt_config.run import RunConfig
 from ttt_config.schema import schema
 from ttt_config.train import TrainConfig
@@ -50,6 +50,7 @@ __all__ = [
     "diff",
     "dump",
     "load",
+    "preset",
     "resolve",
     "schema",
 ]

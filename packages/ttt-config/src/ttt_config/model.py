@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
 from ttt_config.errors import IncompatibleError
 from ttt_config.inner import InnerConfig
@@ -122,22 +122,6 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 f"rotary positions need an even head_dim, got hidden_size / num_heads = "
                 f"{self.head_dim}; choose other sizes or pos_encoding none or absolute"
             )
-
-    @staticmethod
-    def preset(size: str, **overrides: object) -> "ModelConfig":
-        """The model of a size, with some fields given explicitly; checked, as from a file.
-
-        Args:
-            size: a name of `SIZES`.
-            overrides: further fields by name; `inner` as an `InnerConfig` or a table.
-
-        Raises:
-            ConfigError: as `ttt_config.resolve`.
-        """
-        from ttt_config.resolve import resolve  # it needs this module to know what it resolves
-
-        given = {"size": size, **to_builtins(overrides)}
-        return resolve(("ModelConfig.preset", {"model": given})).config.model
 
     @property
     def head_dim(self) -> int:

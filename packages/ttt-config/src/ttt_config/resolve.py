@@ -16,7 +16,7 @@ from ttt_config import issues
 from ttt_config.errors import ConfigError, IncompatibleError
 from ttt_config.fields import Field, all_fields, dotted, find_field, find_section, nest
 from ttt_config.layer import Layer, file_layer
-from ttt_config.model import BACKBONES, SIZES, Backbone, Size
+from ttt_config.model import BACKBONES, SIZES, Backbone, ModelConfig, Size
 from ttt_config.run import RunConfig
 
 
@@ -42,6 +42,20 @@ def load(path: str | Path) -> RunConfig:
         ConfigError: the file cannot be read, or as `resolve`.
     """
     return resolve(file_layer(path)).config
+
+
+def preset(size: str, **overrides: object) -> ModelConfig:
+    """The model of a size, with some fields given explicitly; checked, as from a file.
+
+    Args:
+        size: a name of `SIZES`.
+        overrides: further fields by name; `inner` as an `InnerConfig` or a table.
+
+    Raises:
+        ConfigError: as `resolve`.
+    """
+    given = {"size": size, **msgspec.to_builtins(overrides)}
+    return resolve(("preset", {"model": given})).config.model
 
 
 def resolve(*layers: Layer | tuple[str, Mapping[str, object]]) -> Resolved:
