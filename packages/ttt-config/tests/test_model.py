@@ -6,6 +6,7 @@ from ttt_config import (
     InvalidValueError,
     ModelConfig,
     UnknownFieldError,
+    preset,
 )
 from ttt_config.model import SIZES, Size
 

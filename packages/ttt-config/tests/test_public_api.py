@@ -26,7 +26,7 @@ EXIT_CODES = {
 
 def test_public_names_are_pinned() -> None:
     configs = {"RunConfig", "ModelConfig", "InnerConfig", "TrainConfig", "DataConfig", "MixPattern"}
-    functions = {"load", "resolve", "dump", "diff", "schema"}
+    functions = {"load", "preset", "resolve", "dump", "diff", "schema"}
     assert set(ttt_config.__all__) == configs | functions | set(EXIT_CODES)
 
 
