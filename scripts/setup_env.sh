@@ -21,7 +21,7 @@ find_uv() { # prints a usable uv, installing a private one when there is none
   echo "$PWD/.tools/bin/uv"
 }
 
-wanted=$(cat uv.lock pyproject.toml packages/*/pyproject.toml apps/*/pyproject.toml "$0" | python3 -c \
+wanted=$(cat uv.lock packages/*/pyproject.toml apps/*/pyproject.toml "$0" | python3 -c \
   'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 

@@ -17,7 +17,8 @@ LINKING = sorted(
 
 # What a document asks the reader to do, and how a test does it in seconds instead of minutes.
 SHORTENED = {
-    "make demo": "make demo DEMO='--steps 3 --documents 60'",
+    "make env": "make --dry-run env",  # it would remake the environment the tests run in
+    "make demo": "make --dry-run demo && scripts/demo.sh --steps 3 --documents 60",
     "make test": "make --dry-run test",
     "make check": "make --dry-run check",
     "make fmt": "make --dry-run fmt",
