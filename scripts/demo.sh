@@ -6,4 +6,4 @@ PATH="$PWD/${UV_PROJECT_ENVIRONMENT:-.venv}/bin:$PATH"
 
 ttt train --config configs/demo.toml --overwrite "$@"
 echo
-ttt generate runs/demo "Once there was" --max-tokens 160 --temperature 0.6
+ttt generate runs/demo "Of all the people of" --max-tokens 160 --temperature 0.5
