@@ -14,6 +14,7 @@ EXIT_CODES = {
     "IncompatibleError": 3,
     "DataError": 4,
     "TokenizerError": 4,
+    "TokenStoreCorruptError": 4,
     "CheckpointError": 5,
     "CheckpointIncompleteError": 5,
     "CheckpointCorruptError": 5,

@@ -304,6 +304,8 @@ def test_a_closed_writer_takes_nothing(tmp_path: Path, options: Options) -> None
         writer.add_document("train", [1], 1)
     with pytest.raises(DataError, match="is closed"):
         writer.add_document("train", [1], 1)
+    with pytest.raises(DataError, match="is closed"):
+        writer.finish()
 
 
 @pytest.mark.parametrize("failure", [DataError("no room"), KeyboardInterrupt()])

@@ -48,7 +48,7 @@ class Digest:
 
 def read_blocks(path: Path) -> Iterator[bytes]:
     """Yield a file in blocks of `BLOCK_BYTES`."""
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             yield block
 

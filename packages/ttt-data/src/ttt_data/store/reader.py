@@ -134,7 +134,7 @@ def _check_shard(folder: Path, manifest: Manifest, shard: Shard) -> None:
     check_size(folder, shard.bin)
     check_size(folder, shard.idx)
     for name, expected in expected_headers(manifest, shard).items():
-        with (folder / name).open("rb", buffering=0) as file:
+        with (folder / name).open("rb") as file:
             at = first_difference(file.read(len(expected)), expected)
         if at is not None:
             raise TokenStoreCorruptError(

@@ -133,8 +133,7 @@ class TokenStoreWriter:
             DataError: an id is not in the vocabulary, and nothing was added; or the disk is full,
                 and the writer is closed with its finished shards kept.
         """
-        if self._closed:
-            raise DataError(f"the writer of `{self.folder}` is closed; make a new one to go on")
+        self._check_open()
         _check_document(split, text_bytes)
         tokens = self._tokens(split, ids)
         with self._keeping_finished_shards():
@@ -147,6 +146,7 @@ class TokenStoreWriter:
         Raises:
             DataError: no document was added, or the disk is full.
         """
+        self._check_open()
         if not self._open and not self._journal.shards:
             raise DataError(f"nothing to write to `{self.folder}`: no document was added")
         with self._keeping_finished_shards():
@@ -167,6 +167,10 @@ class TokenStoreWriter:
         for shard in self._open.values():
             shard.discard()
         self._lock.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DataError(f"the writer of `{self.folder}` is closed; make a new one to go on")
 
     def _shard_for(self, split: str, num_tokens: int) -> ShardWriter:
         shard = self._open.get(split)
