@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from ttt_data.chronicles import Document
+from ttt_data.store.header import token_bytes
 from ttt_data.tokenizer import Tokenizer
 
 BATCH_CHARACTERS = 1 << 20
@@ -50,7 +51,7 @@ def pack(documents: Iterable[str], tokenizer: Tokenizer) -> TokenStream:
 
 def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
     """Return the smallest of uint16 and uint32 that holds every id."""
-    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+    return np.uint16 if token_bytes(vocab_size) == 2 else np.uint32
 
 
 def tag_tokens(document: Document, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
