@@ -124,13 +124,13 @@ def test_bfloat16_follows_float32_and_keeps_float32_parameters(
     tiny: ConfigMaker, tmp_path: Path
 ) -> None:
     for dtype in ("f32", "bf16"):
-        train(tiny(tmp_path / dtype, dtype=dtype, steps=20, log_every=1))
+        train(tiny(tmp_path / dtype, dtype=dtype, steps=20, log_every=1, lr=3e-3))
     exact, rounded = (
         [loss or val_loss for _, loss, val_loss in losses(tmp_path / dtype)]
         for dtype in ("f32", "bf16")
     )
     assert rounded != exact, "bf16 must change something"
-    assert rounded == pytest.approx(exact, rel=0.02)
+    assert rounded == pytest.approx(exact, rel=0.002)
     saved = parameters(tmp_path / "bf16", step=20)
     assert {value.dtype for value in saved.values()} == {torch.float32}
 
@@ -152,7 +152,7 @@ def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_bad_loss_stops_before_it_reaches_the_parameters(
     tiny: ConfigMaker, tmp_path: Path, steps_taken: list[int]
 ) -> None:
-    with pytest.raises(NonFiniteError, match=r"step 2: loss nan.*windows \d+(, \d+){3} of"):
+    with pytest.raises(NonFiniteError, match=r"step 2: loss nan.*tokens \d+(, \d+){3} of"):
         train(tiny(tmp_path, lr=1e30, weight_decay=0, save_every=1))
     assert steps_taken == [1]
     assert all(value.isfinite().all() for value in parameters(tmp_path, step=1).values())

@@ -4,7 +4,7 @@ documents -> tokens -> batches
 
 texts = sources.read_texts("chronicles")
 stream = packing.pack(texts.train, Tokenizer.load("bpe-4096"))
-batch = Loader(stream.tokens, seq_len=512, batch_size=8).batch(0)
+batch = Loader(stream.tokens, seq_len=512, global_batch_size=8).batch(0)
 """
 
 from ttt_data import chronicles, packing, permutation, sources, stats

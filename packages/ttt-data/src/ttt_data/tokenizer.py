@@ -242,7 +242,7 @@ def _byte_backend() -> "Backend":
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, pre_tokenizers
 
-    symbols = (*SPECIAL_TOKENS, *map(_byte_symbol, range(256)))
+    symbols = (*SPECIAL_TOKENS, *map(byte_symbol, range(256)))
     vocab = {symbol: id_ for id_, symbol in enumerate(symbols)}
     backend = Backend(models.BPE(vocab=vocab, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -251,7 +251,7 @@ def _byte_backend() -> "Backend":
     return backend
 
 
-def _byte_symbol(byte: int) -> str:
+def byte_symbol(byte: int) -> str:
     """Return the character that byte-level tokenizers write for a byte.
 
     Printable Latin-1 stands for itself; the other 68 bytes follow, in order, from U+0100.

@@ -56,7 +56,7 @@ def _loader(stream: TokenStream, config: RunConfig, split: str) -> Loader:
         return Loader(
             stream.tokens,
             seq_len=config.model.max_seq_len,
-            batch_size=config.train.batch_size,
+            global_batch_size=config.train.batch_size,
             seed=derive_seed(config.train.seed, "batches"),
         )
     except DataError as error:

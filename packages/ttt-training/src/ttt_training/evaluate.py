@@ -66,10 +66,13 @@ def evaluate(
     tokens = text_bytes = 0
     with eval_mode(model):
         for batch in batches:
-            inputs, targets = (torch.from_numpy(part).to(device) for part in batch)
+            predicted = batch.targets[batch.targets != IGNORED_TARGET]
+            if not len(predicted):
+                continue  # its mean would be NaN
+            inputs = torch.from_numpy(batch.inputs).to(device)
+            targets = torch.from_numpy(batch.targets).to(device)
             with autocast(device, dtype):
                 logits = model(inputs)
-            predicted = batch.targets[batch.targets != IGNORED_TARGET]
             nats += cross_entropy(logits, targets) * len(predicted)
             tokens += len(predicted)
             text_bytes += int(byte_lengths[predicted].sum())

@@ -134,11 +134,11 @@ class _Trainer:
         grad_norm = clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
         # The one wait for the device: a bad gradient must not reach the parameters.
         if not (loss + grad_norm).isfinite():
-            windows = ", ".join(map(str, self.data.train.windows(step - 1)))
+            starts = ", ".join(map(str, self.data.train.samples(step - 1).start))
             raise NonFiniteError(
-                f"step {step}: loss {loss.item()}, gradient norm {grad_norm.item()}, on windows "
-                f"{windows} of the training tokens; the parameters are those after step "
-                f"{step - 1}. Try a lower --lr, a longer --warmup-steps or --dtype f32"
+                f"step {step}: loss {loss.item()}, gradient norm {grad_norm.item()}, on the "
+                f"windows from tokens {starts} of the training text; the parameters are those "
+                f"after step {step - 1}. Try a lower --lr, a longer --warmup-steps or --dtype f32"
             )
         lr = learning_rate(step, settings)
         for group in self.optimizer.param_groups:
