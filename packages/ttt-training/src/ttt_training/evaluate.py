@@ -12,9 +12,10 @@ from torch import Tensor
 from ttt_config import DataError
 from ttt_config.train import Dtype
 from ttt_data import Batch
+from ttt_data.loading.batch import IGNORED_TARGET
 from ttt_layer import TTTModel, record_inner_traces
 from ttt_training.device import autocast, device_of
-from ttt_training.loss import IGNORED_TARGET, cross_entropy
+from ttt_training.loss import cross_entropy
 from ttt_training.modes import eval_mode
 
 

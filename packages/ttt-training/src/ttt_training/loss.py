@@ -3,8 +3,7 @@
 import torch.nn.functional as F  # noqa: N812 - the name every torch reader expects
 from torch import Tensor
 
-IGNORED_TARGET = -100
-"""Targets with this value are left out of the loss (torch's own convention)."""
+from ttt_data.loading.batch import IGNORED_TARGET
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
