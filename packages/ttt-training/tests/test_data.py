@@ -1,12 +1,15 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ttt_config import DataError, RunConfig
+from ttt_config import DataError, IncompatibleError, RunConfig
 from ttt_data import Tokenizer
-from ttt_training.data import load_data
+from ttt_data.prepare import prepare
+from ttt_data.readers import open_source
+from ttt_training.data import adopt_tokenizer, load_data
 
 ConfigMaker = Callable[..., RunConfig]
 
@@ -41,3 +44,58 @@ def test_a_split_too_short_for_one_window_is_named(tiny: ConfigMaker, tmp_path: 
     config = tiny(tmp_path, source=str(tmp_path / "text.txt"), val_fraction=0.05)
     with pytest.raises(DataError, match=r"validation split of `.*text\.txt`: too little text"):
         load_data(config, Tokenizer.load("bytes"))
+
+
+# Prepared token stores.
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "store"
+    source = open_source("chronicles", num_documents=4, val_fraction=0.5, test_fraction=0)
+    prepare([source], folder, tokenizer="bytes", shard_tokens=5000)
+    return folder
+
+
+def test_a_store_gives_the_batches_of_its_text(
+    tiny: ConfigMaker, store: Path, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer.load("bytes")
+    data = load_data(tiny(tmp_path, source=str(store)), tokenizer)
+    text = load_data(tiny(tmp_path, source="chronicles", val_fraction=0.5), tokenizer)
+    for step in (0, 3, 500):
+        assert np.array_equal(data.train.batch(step).inputs, text.train.batch(step).inputs)
+    assert np.array_equal(
+        next(data.validation_batches(1)).targets, next(text.validation_batches(1)).targets
+    )
+    assert (data.documents, data.tokens) == (text.documents, text.tokens)
+    assert data.text_bytes == text.text_bytes
+    assert data.unigram_entropy == pytest.approx(text.unigram_entropy)
+
+
+def test_the_tokenizer_of_a_store_is_used(tiny: ConfigMaker, store: Path, tmp_path: Path) -> None:
+    given = tiny(tmp_path, source=str(store), tokenizer="bpe-4096")
+    adopted = adopt_tokenizer(given)
+    assert Tokenizer.load(adopted.data.tokenizer) == Tokenizer.load("bytes")
+    assert adopt_tokenizer(adopted) == adopted
+    assert adopt_tokenizer(tiny(tmp_path, source=str(store))).data.tokenizer == "bytes"
+    elsewhere = tiny(tmp_path, tokenizer="bpe-4096")
+    assert adopt_tokenizer(elsewhere) == elsewhere
+
+
+def test_another_tokenizer_than_that_of_the_store_is_refused(
+    tiny: ConfigMaker, store: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(Tokenizer.load("bpe-4096").to_json())
+    config = tiny(tmp_path, source=str(store), tokenizer=str(other))
+    with pytest.raises(IncompatibleError, match="was prepared with another tokenizer"):
+        adopt_tokenizer(config)
+
+
+def test_an_unfinished_store_is_named(tiny: ConfigMaker, store: Path, tmp_path: Path) -> None:
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(store, unfinished)
+    (unfinished / "manifest.json").rename(unfinished / "journal.jsonl")
+    with pytest.raises(DataError, match="is not a finished token store"):
+        adopt_tokenizer(tiny(tmp_path, source=str(unfinished)))

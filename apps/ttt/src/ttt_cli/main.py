@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": ("ttt_cli.commands.train", "Train a language model."),
     "generate": ("ttt_cli.commands.generate", "Let a trained model continue a prompt."),
+    "data": ("ttt_cli.commands.data", "Prepare, fetch, look at, check and export training data."),
+    "tokenizer": ("ttt_cli.commands.tokenizer", "Train a tokenizer, or say what one is."),
     "config": ("ttt_cli.commands.config", "Show, describe and compare configurations."),
 }
 

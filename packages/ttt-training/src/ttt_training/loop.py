@@ -17,7 +17,7 @@ from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.build import build_model, fit_vocabulary
 from ttt_training.checkpoint import save_checkpoint
-from ttt_training.data import TrainingData, load_data
+from ttt_training.data import TrainingData, adopt_tokenizer, load_data
 from ttt_training.device import autocast, default_device, device_of
 from ttt_training.evaluate import evaluate
 from ttt_training.events import CheckpointSaved, EvalRecord, StepRecord, TrainEvent, TrainResult
@@ -55,6 +55,7 @@ def train(
     run = RunDir(Path(config.out))
     run.check_free(overwrite=overwrite)  # before the minute that reading the data may take
     device = default_device()
+    config = adopt_tokenizer(config)
     tokenizer = Tokenizer.load(config.data.tokenizer)
     config = fit_vocabulary(config, tokenizer)
     data = load_data(config, tokenizer)
