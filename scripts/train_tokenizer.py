@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ttt_config.errors import TTTError
-from ttt_data.sources import read_texts
+from ttt_data.readers import open_source
 from ttt_data.tokenizer import Tokenizer
 from ttt_data.train_tokenizer import (
     BUILTIN_NAME,
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "source",
         nargs="?",
         default="chronicles",
-        help="chronicles, a .txt file, or a folder of .txt files (default: chronicles)",
+        help="text, as for `ttt data prepare` (default: chronicles)",
     )
     parser.add_argument("--out", type=Path, help="the tokenizer.json to write")
     parser.add_argument(
@@ -48,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(source: str, out: Path, vocab_size: int) -> int:
     """Train on the built-in tokenizer's text, or on the training split of a source."""
     texts: Iterable[str]
-    texts = builtin_training_texts() if source == "chronicles" else read_texts(source).train
+    if source == "chronicles":
+        texts = builtin_training_texts()
+    else:
+        opened = open_source(source, test_fraction=0)
+        texts = (document.text for document in opened.documents("train"))
     tokenizer = train_bpe(texts, vocab_size, name=str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(tokenizer.to_json(), "utf-8")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ttt_data import Tokenizer, chronicles, packing
+from ttt_data import Tokenizer, batches, chronicles, packing
+from ttt_data.store.header import token_dtype
 
 BPE = Tokenizer.load("bpe-4096")
 
@@ -12,28 +13,29 @@ def test_documents_are_laid_end_to_end_with_an_end_after_each() -> None:
     documents = ["One é.", "", "Two <eos>."]
     stream = packing.pack(iter(documents), BPE)
     expected = [id_ for text in documents for id_ in [*BPE.encode(text), BPE.eos_id]]
-    assert stream.tokens.tolist() == expected
-    assert stream.num_documents == 3
-    assert stream.num_text_bytes == sum(len(text.encode()) for text in documents)
-    assert np.count_nonzero(stream.tokens == BPE.eos_id) == 3
+    assert stream.tokens(0, len(stream)).tolist() == expected
+    ends = np.cumsum([len(BPE.encode(text)) + 1 for text in documents])
+    assert stream.document_bounds.tolist() == [0, *ends]
+    assert stream.text_bytes == sum(len(text.encode()) for text in documents)
+    assert np.count_nonzero(stream.tokens(0, len(stream)) == BPE.eos_id) == 3
 
 
 def test_the_batches_of_encoding_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [document.text for document in chronicles.documents("val", 6)]
-    whole = packing.pack(texts, BPE).tokens
-    monkeypatch.setattr(packing, "BATCH_CHARACTERS", 1)
-    assert np.array_equal(packing.pack(texts, BPE).tokens, whole)
+    whole = packing.pack(texts, BPE)
+    monkeypatch.setattr(batches, "BATCH_CHARACTERS", 1)
+    assert packing.pack(texts, BPE).fingerprint == whole.fingerprint
 
 
 def test_no_documents_are_no_tokens() -> None:
     stream = packing.pack([], BPE)
-    assert (len(stream.tokens), stream.num_documents, stream.num_text_bytes) == (0, 0, 0)
+    assert (len(stream), len(stream.document_bounds), stream.text_bytes) == (0, 1, 0)
 
 
 def test_the_dtype_is_the_smallest_that_holds_every_id() -> None:
-    assert packing.pack(["a"], BPE).tokens.dtype == np.uint16
-    assert packing.token_dtype(65_536) is np.uint16
-    assert packing.token_dtype(65_537) is np.uint32
+    assert packing.pack(["a"], BPE).dtype == np.uint16
+    assert token_dtype(65_536) is np.uint16
+    assert token_dtype(65_537) is np.uint32
 
 
 @pytest.mark.parametrize("name", ["bpe-4096", "bytes"])

@@ -134,7 +134,8 @@ def test_the_hash_ignores_spaces_and_order_of_keys(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("bpe-4069", r"unknown tokenizer `bpe-4069`: expected bpe-4096, bytes.*mean `bpe-4096`\?"),
-        ("gpt2", r"unknown tokenizer `gpt2`: expected .* path of a tokenizer.json or its folder$"),
+        ("a b", r"unknown tokenizer `a b`: expected .* tokenizer.json or its folder, or a name on"),
+        ("tok.json", r"unknown tokenizer `tok.json`: expected bpe-4096, bytes, the path of a tok"),
     ],
 )
 def test_an_unknown_name_lists_the_options_in_one_line(name: str, message: str) -> None:

@@ -1,57 +1,42 @@
-"""Documents to one flat stream of tokens, an end-of-text token after each document."""
+"""Documents to one row of tokens, an end-of-text token after each document."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
-from msgspec import Struct
 
+from ttt_data.batches import BatchEncoder, batches
 from ttt_data.chronicles import Document
-from ttt_data.store.header import token_bytes
+from ttt_data.encoding import Encoder
+from ttt_data.store.header import token_dtype
+from ttt_data.store.split import ShardedSplit, TokenSplit
 from ttt_data.tokenizer import Tokenizer
-
-BATCH_CHARACTERS = 1 << 20
-"""Texts are encoded together up to about this many characters."""
 
 FILLER, NAME, ANSWER = 0, 1, 2
 """What `tag_tokens` says of a token."""
 
 
-class TokenStream(Struct, frozen=True):
-    """A packed corpus.
+def pack(documents: Iterable[str], tokenizer: Tokenizer) -> TokenSplit:
+    """Encode the documents and lay them end to end in memory, `tokenizer.eos_id` after each.
 
-    Attributes:
-        tokens: (tokens,), uint16 or, for vocabularies above 65,536 entries, uint32.
-        num_documents: documents in it, and so end-of-text tokens.
-        num_text_bytes: length of the texts in UTF-8, for bits per byte.
-    """
-
-    tokens: np.ndarray
-    num_documents: int
-    num_text_bytes: int
-
-
-def pack(documents: Iterable[str], tokenizer: Tokenizer) -> TokenStream:
-    """Encode the documents and lay them end to end, `tokenizer.eos_id` after each.
+    The tokens are uint16, or uint32 for vocabularies above 65,536 entries.
 
     Raises:
         TokenizerError: the tokenizer has no end-of-text token.
     """
-    dtype = token_dtype(tokenizer.vocab_size)
-    eos = np.array([tokenizer.eos_id], dtype=dtype)
-    pieces: list[np.ndarray] = []
-    num_documents = num_text_bytes = 0
-    for texts in _batches(documents):
-        num_documents += len(texts)
-        num_text_bytes += sum(len(text.encode()) for text in texts)
-        for ids in tokenizer.encode_batch(texts):
-            pieces += (ids.astype(dtype), eos)
-    tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype=dtype)
-    return TokenStream(tokens, num_documents, num_text_bytes)
-
-
-def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
-    """Return the smallest of uint16 and uint32 that holds every id."""
-    return np.uint16 if token_bytes(vocab_size) == 2 else np.uint32
+    waiting = batches(documents)
+    first = next(waiting, [])
+    encoder = BatchEncoder(Encoder.choose(tokenizer, first))
+    pieces = [np.empty(0, dtype=token_dtype(tokenizer.vocab_size))]
+    lengths: list[int] = []
+    text_bytes = 0
+    for batch in chain([first] if first else [], waiting):
+        encoded = encoder.encode(batch)
+        pieces.append(encoded.tokens)
+        lengths += encoded.lengths
+        text_bytes += sum(encoded.text_bytes)
+    bounds = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    return ShardedSplit([np.concatenate(pieces)], read_bounds=lambda: bounds, text_bytes=text_bytes)
 
 
 def tag_tokens(document: Document, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
@@ -73,17 +58,3 @@ def tag_tokens(document: Document, tokenizer: Tokenizer) -> tuple[np.ndarray, np
     if len(ids) == 0 or ends[-1] != len(kinds):
         raise ValueError("the tokens do not add up to the text; is the tokenizer byte-level?")
     return ids, np.maximum.reduceat(kinds, np.concatenate(([0], ends[:-1])))
-
-
-def _batches(documents: Iterable[str]) -> Iterator[Sequence[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in documents:
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH_CHARACTERS:
-            yield tuple(batch)
-            batch.clear()
-            size = 0
-    if batch:
-        yield batch

@@ -54,10 +54,12 @@ class Tokenizer:
         """Load a tokenizer.
 
         Args:
-            name: `bpe-4096` or `bytes`, or the path of a tokenizer.json or of a folder holding one.
+            name: `bpe-4096` or `bytes`, the path of a tokenizer.json or of a folder holding one,
+                or a name on the Hugging Face hub.
 
         Raises:
-            TokenizerError: the name is neither, or the file is not a tokenizer.
+            TokenizerError: the name is none of these, or the file is not a tokenizer.
+            DataError: the hub is needed and cannot be reached.
         """
         if name == "bytes":
             return cls(_byte_backend(), "bytes")
@@ -70,7 +72,7 @@ class Tokenizer:
         if path.is_dir():
             path /= "tokenizer.json"
         if not path.is_file():
-            raise TokenizerError(_unknown(str(name), path))
+            path = _from_hub(str(name), path)
         try:
             data = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -271,8 +273,22 @@ def _written_bytes(token: str, *, word_piece: bool) -> int:
     return len(token.replace("\u2581", " ").encode())
 
 
+def _from_hub(name: str, path: Path) -> Path:
+    """Get a tokenizer that is no file here from the hub, unless its name is a slip."""
+    from ttt_data.hub import hub_tokenizer, is_hub_name
+
+    is_slip = bool(difflib.get_close_matches(name, BUILTIN, n=1))
+    is_path = "/" in name and path.parent.is_dir()
+    if is_slip or is_path or not is_hub_name(name):
+        raise TokenizerError(_unknown(name, path))
+    return hub_tokenizer(name)
+
+
 def _unknown(name: str, path: Path) -> str:
-    options = f"expected {', '.join(BUILTIN)}, or the path of a tokenizer.json or its folder"
+    options = (
+        f"expected {', '.join(BUILTIN)}, the path of a tokenizer.json or its folder, or a name on "
+        "the hub"
+    )
     if path.name == "tokenizer.json" and path.parent.is_dir():
         return f"no tokenizer.json in the folder `{path.parent}`: {options}"
     close = difflib.get_close_matches(name, BUILTIN, n=1)

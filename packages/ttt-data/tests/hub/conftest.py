@@ -64,10 +64,31 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", f"/content/{match[1]}")
             self.send_header("Content-Length", "0")
             self.end_headers()
+        elif match := re.fullmatch(rf"/{self.hub.repo}/resolve/main/(.+)", path):
+            self.answer_model_file(match[1])
+        elif "/resolve/" in path and not path.startswith("/datasets/"):
+            self.refuse(401, "RepoNotFound")
         elif path.startswith("/content/"):
             self.answer_content(path.removeprefix("/content/"))
         else:
             self.refuse(404, "EntryNotFound")
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def answer_model_file(self, name: str) -> None:
+        """Answer for a file of a model repository, which holds the same files."""
+        content = self.hub.files.get(name)
+        if content is None:
+            self.refuse(404, "EntryNotFound")
+            return
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", self.hub.commit)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
 
     def answer_listing(self, repo: str, revision: str) -> None:
         if repo != self.hub.repo:

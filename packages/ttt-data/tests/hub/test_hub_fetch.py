@@ -302,8 +302,6 @@ def test_the_missing_library_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    message = (
-        "datasets on the hub need huggingface-hub; install the extra: pip install 'ttt-data[hf]'"
-    )
+    message = "the hub needs huggingface-hub; install the extra: pip install 'ttt-data[hf]'"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         fetch(RECIPE, tmp_path)

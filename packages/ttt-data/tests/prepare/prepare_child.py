@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from ttt_config.errors import DataError
-from ttt_data import Tokenizer
-from ttt_data.prepare import Progress, batch, prepare
+from ttt_data import Tokenizer, batches
+from ttt_data.prepare import Progress, prepare
 from ttt_data.readers import open_source
 
 SHARD_TOKENS = 20_000
@@ -117,7 +117,7 @@ def wait(source: Path, folder: Path) -> None:
 if __name__ == "__main__":
     mode, source_path, folder_path, *rest = sys.argv[1:]
     if mode != "memory":
-        batch.BATCH_CHARACTERS = 20_000  # so that a small source makes many
+        batches.BATCH_CHARACTERS = 20_000  # so that a small source makes many
     Tokenizer.load("bytes")  # imports what every child needs
     modes = {"prepare": run, "limited": limited, "killed": killed, "memory": memory, "wait": wait}
     modes[mode](Path(source_path), Path(folder_path), *map(int, rest))

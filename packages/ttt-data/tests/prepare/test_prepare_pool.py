@@ -13,8 +13,8 @@ import pytest
 
 from ttt_config.errors import DataError
 from ttt_data import Tokenizer
+from ttt_data.batches import BATCH_CHARACTERS, batches
 from ttt_data.encoding import Encoder
-from ttt_data.prepare.batch import BATCH_CHARACTERS, batches
 from ttt_data.prepare.pool import EncodingPool
 
 BYTES = Tokenizer.load("bytes")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ttt_data.batches import EncodedBatch
 from ttt_data.prepare import Progress, progress
-from ttt_data.prepare.batch import EncodedBatch
 from ttt_data.prepare.progress import Meter
 from ttt_data.prepare.workload import Estimate, Pass
 from ttt_data.readers import open_source

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from ttt_config.errors import DataError, TokenizerError
-from ttt_data import Tokenizer
-from ttt_data.prepare import Progress, batch, prepare
+from ttt_data import Tokenizer, batches
+from ttt_data.prepare import Progress, prepare
 from ttt_data.readers import open_source
 from ttt_data.store import TokenStore, TokenStoreWriter, verify_store
 
@@ -25,7 +25,7 @@ TEXTS = [f"number {number} {'aé' * (number % 7)}" for number in range(200)]
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "BATCH_CHARACTERS", 300)
+    monkeypatch.setattr(batches, "BATCH_CHARACTERS", 300)
 
 
 def write_rows(path: Path, texts: Iterable[object]) -> Path:

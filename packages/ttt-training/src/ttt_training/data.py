@@ -1,21 +1,26 @@
-"""The tokens of a run: one stream to train on, one to validate on."""
+"""The tokens of a run: some to train on, some to validate on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from ttt_config import DataConfig, DataError, IncompatibleError, RunConfig
-from ttt_data import Batch, Loader, Tokenizer
-from ttt_data.packing import pack
-from ttt_data.sources import read_texts
-from ttt_data.stats import unigram_entropy
-from ttt_data.store import TokenSplit, TokenStore
-from ttt_data.store.journal import JOURNAL_NAME
-from ttt_data.store.manifest import MANIFEST_NAME
+from ttt_data import Batch, Loader, Tokenizer, TokenStore
+from ttt_data.corpus import (
+    Corpus,
+    TextCorpus,
+    WeightedSource,
+    is_store,
+    open_corpus,
+    parse_mixture,
+)
+from ttt_data.loader import Mixture
+from ttt_data.readers import Split
+from ttt_data.stats import entropy, token_counts
+from ttt_data.store import TokenSplit
 from ttt_training.seeds import derive_seed
 
 
@@ -30,7 +35,9 @@ class TrainingData:
     text_bytes: int
     tokens: int
     unigram_entropy: float
-    """Nats a token."""
+    """Nats a token; of a mixture, in the proportions it is read in."""
+    left_out: tuple[str, ...]
+    """What could not be used of the text, a line for each kind of problem."""
 
     def validation_batches(self, count: int) -> Iterator[Batch]:
         """Give the first batches of the validation split, in the order of the text."""
@@ -38,78 +45,89 @@ class TrainingData:
 
 
 def adopt_tokenizer(config: RunConfig) -> RunConfig:
-    """Give a run on a token store the tokenizer of the store; other runs stay as they are.
+    """Give a run on token stores the tokenizer of the stores; other runs stay as they are.
 
     The default of `data.tokenizer` counts as no choice.
 
     Raises:
-        DataError: the store or the tokenizer cannot be read.
-        IncompatibleError: another tokenizer was chosen.
+        DataError: a store or the tokenizer cannot be read.
+        IncompatibleError: another tokenizer was chosen, or the stores differ in theirs.
     """
-    if not _is_store(config.data.source):
-        return config
-    store = TokenStore.open(config.data.source)
-    chosen = config.data.tokenizer
-    if chosen == DataConfig().tokenizer:
-        data = msgspec.structs.replace(config.data, tokenizer=str(store.tokenizer_path))
-        return msgspec.structs.replace(config, data=data)
-    if Tokenizer.load(chosen).sha256 != store.manifest.tokenizer.sha256:
-        raise IncompatibleError(
-            f"`data.tokenizer` is `{chosen}`, but `{config.data.source}` was prepared with another "
-            "tokenizer; leave it out to use that one, or prepare the text again"
-        )
+    for part in parse_mixture(config.data.source):
+        if not is_store(part.spec):
+            continue
+        store = TokenStore.open(part.spec)
+        if config.data.tokenizer == DataConfig().tokenizer:
+            data = msgspec.structs.replace(config.data, tokenizer=str(store.tokenizer_path))
+            config = msgspec.structs.replace(config, data=data)
+        elif Tokenizer.load(config.data.tokenizer).sha256 != store.manifest.tokenizer.sha256:
+            raise IncompatibleError(
+                f"`data.tokenizer` is `{config.data.tokenizer}`, but `{part.spec}` was prepared "
+                "with another tokenizer; leave it out to use that one, or prepare the text again"
+            )
     return config
 
 
 def load_data(config: RunConfig, tokenizer: Tokenizer) -> TrainingData:
-    """Open the token store of a run, or read, tokenize and pack its text.
+    """Open the token stores and token files of a run; read, tokenize and pack its text.
 
     Raises:
-        DataError: the text cannot be read, or is too short for one window.
+        DataError: the data cannot be read, is too short for one window, or is not of this
+            tokenizer.
     """
-    settings = config.data
-    if _is_store(settings.source):
-        return _open_store(config)
-    texts = read_texts(
-        settings.source, num_documents=settings.documents, val_fraction=settings.val_fraction
+    parts = parse_mixture(config.data.source)
+    corpora = [open_corpus(part.spec, tokenizer, config.data) for part in parts]
+    train = _splits(corpora, "train")
+    counts = [_counts(tokens, tokenizer, part) for tokens, part in zip(train, parts, strict=True)]
+    total = sum(part.weight for part in parts)
+    shares = sum(
+        part.weight / total * each / each.sum() for part, each in zip(parts, counts, strict=True)
     )
-    train, validation = pack(texts.train, tokenizer), pack(texts.val, tokenizer)
     return TrainingData(
-        train=_loader(train.tokens, config, "training"),
-        validation=_loader(validation.tokens, config, "validation"),
-        documents=train.num_documents,
-        text_bytes=train.num_text_bytes,
-        tokens=len(train.tokens),
-        unigram_entropy=unigram_entropy(train.tokens),
+        train=_loader(train, parts, config, "train"),
+        validation=_loader(_splits(corpora, "val"), parts, config, "val"),
+        documents=sum(len(tokens.document_bounds) - 1 for tokens in train),
+        text_bytes=int(sum(counts) @ tokenizer.byte_lengths()),
+        tokens=sum(map(len, train)),
+        unigram_entropy=entropy(np.asarray(shares)),
+        left_out=tuple(
+            str(problem)
+            for corpus in corpora
+            if isinstance(corpus, TextCorpus)
+            for problem in corpus.problems
+        ),
     )
 
 
-def _is_store(source: str) -> bool:
-    """Whether it is the folder of a token store, finished or, which opening it will tell, not."""
-    return any((Path(source) / name).is_file() for name in (MANIFEST_NAME, JOURNAL_NAME))
+def _splits(corpora: Sequence[Corpus], name: Split) -> list[TokenSplit]:
+    return [corpus.split(name) for corpus in corpora]
 
 
-def _open_store(config: RunConfig) -> TrainingData:
-    store = TokenStore.open(config.data.source)
-    train = store.split("train")
-    summary = store.manifest.splits["train"]
-    return TrainingData(
-        train=_loader(train, config, "training"),
-        validation=_loader(store.split("val"), config, "validation"),
-        documents=summary.num_documents,
-        text_bytes=summary.text_bytes,
-        tokens=summary.num_tokens,
-        unigram_entropy=unigram_entropy(train),
-    )
+def _counts(tokens: TokenSplit, tokenizer: Tokenizer, part: WeightedSource) -> np.ndarray:
+    """How often each id of the tokenizer occurs, (vocab_size,)."""
+    counts = token_counts(tokens)
+    if len(counts) > tokenizer.vocab_size:
+        raise DataError(
+            f"`{part.spec}` holds the token {len(counts) - 1}, but the tokenizer "
+            f"`{tokenizer.name}` has {tokenizer.vocab_size} tokens; name the one that it was made "
+            "with by --tokenizer"
+        )
+    return np.pad(counts, (0, tokenizer.vocab_size - len(counts)))
 
 
-def _loader(tokens: np.ndarray | TokenSplit, config: RunConfig, split: str) -> Loader:
+def _loader(
+    splits: Sequence[TokenSplit], parts: Sequence[WeightedSource], config: RunConfig, split: Split
+) -> Loader:
+    weights = [part.weight for part in parts]
     try:
         return Loader(
-            tokens,
+            Mixture(list(zip(splits, weights, strict=True))),
             seq_len=config.model.max_seq_len,
             global_batch_size=config.train.batch_size,
             seed=derive_seed(config.train.seed, "batches"),
+            mode=config.data.mode,
+            shuffle=config.data.shuffle,
         )
     except DataError as error:
-        raise DataError(f"{split} split of `{config.data.source}`: {error}") from error
+        kind = {"train": "training", "val": "validation", "test": "test"}[split]
+        raise DataError(f"{kind} split of `{config.data.source}`: {error}") from error

@@ -11,6 +11,7 @@ from ttt_data.hub.lock import LOCK_NAME, HubLock
 from ttt_data.hub.materialize import HubFiles, materialize
 from ttt_data.hub.recipes import RECIPES, Recipe, find_recipe
 from ttt_data.hub.reference import HubReference
+from ttt_data.hub.tokenizer import hub_tokenizer, is_hub_name
 
 __all__ = [
     "LOCK_NAME",
@@ -23,5 +24,7 @@ __all__ = [
     "Recipe",
     "fetch",
     "find_recipe",
+    "hub_tokenizer",
+    "is_hub_name",
     "materialize",
 ]

@@ -47,13 +47,17 @@ class Listing(Struct, frozen=True):
 class Hub:
     """The hub at `HF_ENDPOINT`, or the public one. Only what needs no account can be reached.
 
+    Attributes:
+        library: huggingface_hub.
+        endpoint: address of the hub.
+
     Raises:
         DataError: huggingface_hub is not installed, or the endpoint is no web address.
     """
 
     def __init__(self) -> None:
-        self._library = import_library()
-        endpoint = os.environ.get("HF_ENDPOINT") or self._library.constants.ENDPOINT
+        self.library = import_library()
+        endpoint = os.environ.get("HF_ENDPOINT") or self.library.constants.ENDPOINT
         self.endpoint = endpoint.rstrip("/")
         parts = urlsplit(self.endpoint)
         if parts.scheme not in _PORTS or not parts.hostname:
@@ -65,9 +69,9 @@ class Hub:
         Raises:
             DataError: the hub does not answer, or there is no such public dataset or revision.
         """
-        errors = self._library.errors
+        errors = self.library.errors
         try:
-            info = self._library.HfApi(endpoint=self.endpoint, token=False).dataset_info(
+            info = self.library.HfApi(endpoint=self.endpoint, token=False).dataset_info(
                 repo, revision=revision, files_metadata=True, timeout=ANSWER_TIMEOUT_S
             )
         except errors.RevisionNotFoundError as error:
@@ -87,7 +91,7 @@ class Hub:
 
     def url(self, repo: str, commit: str, path: str) -> str:
         """Address of one file."""
-        return self._library.hf_hub_url(
+        return self.library.hf_hub_url(
             repo, path, repo_type="dataset", revision=commit, endpoint=self.endpoint
         )
 
@@ -120,8 +124,7 @@ def import_library() -> ModuleType:
         import huggingface_hub.errors
     except ImportError as error:
         raise DataError(
-            "datasets on the hub need huggingface-hub; install the extra: "
-            "pip install 'ttt-data[hf]'"
+            "the hub needs huggingface-hub; install the extra: pip install 'ttt-data[hf]'"
         ) from error
     return huggingface_hub
 

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ttt_config.errors import DataError
+from ttt_data.batches import BatchEncoder, EncodedBatch
 from ttt_data.encoding import Encoder
-from ttt_data.prepare.batch import BatchEncoder, EncodedBatch
 from ttt_data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from ttt_data.prepare.batch import EncodedBatch
+from ttt_data.batches import EncodedBatch
 from ttt_data.prepare.workload import Estimate
 
 

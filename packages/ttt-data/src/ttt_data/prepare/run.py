@@ -6,8 +6,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from ttt_config.errors import DataError
+from ttt_data.batches import batches
 from ttt_data.encoding import Encoder, EncodingPath
-from ttt_data.prepare.batch import batches
 from ttt_data.prepare.pool import EncodingPool
 from ttt_data.prepare.progress import Meter, Progress
 from ttt_data.prepare.provenance import store_provenance

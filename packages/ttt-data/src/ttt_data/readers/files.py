@@ -146,7 +146,7 @@ def _assemble(paths: Sequence[Path], folder: Path) -> FileSet:
         if format_ is None or not path.is_file():
             others.append(name)
         else:
-            files.append(TextFile(path, name, format_, _split_of(PurePath(name))))
+            files.append(TextFile(path, name, format_, split_of_name(PurePath(name))))
     splits = {file.split for file in files}
     if "train" in splits and len(splits - {None}) > 1:
         others += [file.name for file in files if file.split is None]
@@ -156,8 +156,11 @@ def _assemble(paths: Sequence[Path], folder: Path) -> FileSet:
     return FileSet(tuple(files), tuple(others))
 
 
-def _split_of(name: PurePath) -> Split | None:
-    """`train.txt`, `a/validation/b.md`, `TinyStories-valid.txt`, `test-00000-of-00002.parquet`."""
+def split_of_name(name: PurePath) -> Split | None:
+    """The split a file is named for.
+
+    As `train.txt`, `a/validation/b.md`, `TinyStories-valid.txt`, `test-00000-of-00002.parquet`.
+    """
     for part in name.parts:
         match = _SPLIT_NAME.fullmatch(part.partition(".")[0])
         if match:

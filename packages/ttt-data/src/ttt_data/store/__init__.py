@@ -55,7 +55,7 @@ documents, tokenizer and options make the same bytes.
 """
 
 from ttt_data.store.export import Exported, ExportFormat, export_split
-from ttt_data.store.foreign import Format, detect_format, open_foreign
+from ttt_data.store.foreign import Format, detect_format, open_foreign, token_files
 from ttt_data.store.manifest import Manifest, Provenance
 from ttt_data.store.reader import TokenStore
 from ttt_data.store.split import TokenSplit
@@ -75,5 +75,6 @@ __all__ = [
     "detect_format",
     "export_split",
     "open_foreign",
+    "token_files",
     "verify_store",
 ]

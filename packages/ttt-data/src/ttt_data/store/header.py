@@ -3,6 +3,7 @@
 import struct
 from typing import Literal
 
+import numpy as np
 from msgspec import Struct
 
 HEADER_BYTES = 1024
@@ -22,6 +23,11 @@ _NO_TOKEN = -1
 def token_bytes(vocab_size: int) -> Literal[2, 4]:
     """Return how many bytes hold every id: 2 or 4."""
     return 2 if vocab_size <= 1 << 16 else 4
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    """Return the smallest of uint16 and uint32 that holds every id."""
+    return np.uint16 if token_bytes(vocab_size) == 2 else np.uint32
 
 
 class ShardHeader(Struct, frozen=True, kw_only=True):

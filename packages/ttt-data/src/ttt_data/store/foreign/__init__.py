@@ -12,6 +12,7 @@ Where a format knows of no documents, the token that ends or begins one can be g
 """
 
 from ttt_data.store.foreign.detect import Format, detect_format
+from ttt_data.store.foreign.folder import token_files
 from ttt_data.store.foreign.opener import open_foreign
 
-__all__ = ["Format", "detect_format", "open_foreign"]
+__all__ = ["Format", "detect_format", "open_foreign", "token_files"]

@@ -34,7 +34,7 @@ def detect_format(path: str | Path) -> Format:
         if has_index(path):
             return "megatron"
         raise DataError(f"no tokens at `{path}`: no such file, and no folder with {MANIFEST_NAME}")
-    head = _first_bytes(path)
+    head = first_bytes(path)
     if head.startswith(PTOK_MAGIC):
         return "ptok"
     if head.startswith(NPY_MAGIC):
@@ -59,14 +59,19 @@ def megatron_pair(path: Path) -> tuple[Path, Path]:
 def has_index(path: Path) -> bool:
     """Say whether a `.bin` or its common part has a Megatron index."""
     tokens, index = megatron_pair(path)
-    return tokens.is_file() and index.is_file() and _first_bytes(index).startswith(INDEX_MAGIC)
+    return tokens.is_file() and index.is_file() and first_bytes(index).startswith(INDEX_MAGIC)
 
 
 _FORMATS = get_args(Format)
 _LLMC_MAGICS = {magic for magic, _ in LLMC_VERSIONS.values()}
 
 
-def _first_bytes(path: Path) -> bytes:
+def first_bytes(path: Path) -> bytes:
+    """Return the first 16 bytes of a file, or what there is.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return file.read(16)

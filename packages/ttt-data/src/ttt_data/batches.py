@@ -1,4 +1,4 @@
-"""Documents to tokens, a batch at a time: what a worker does."""
+"""Documents to tokens, a batch at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ttt_data.encoding import Encoder
-from ttt_data.packing import token_dtype
+from ttt_data.store.header import token_dtype
 
 BATCH_CHARACTERS = 1 << 20
 
