@@ -13,16 +13,14 @@ OTHER_VALUES = {
     "num_heads": "8",
     "layer_type": "mlp",
     "pos_encoding": "none",
-    "kernel": "cpu",
-    "conv_init": "jax",
-    "dtype": "bf16",
 }
 
 
 def other_value(field: Field) -> str:
     """Text of a value that is not the default."""
     texts = {int: "64", float: "0.25", str: "elsewhere"}
-    return OTHER_VALUES.get(field.name) or texts[field.kind]
+    others = [choice for choice in field.choices if choice != field.default]
+    return OTHER_VALUES.get(field.name) or (others[0] if others else texts[field.kind])
 
 
 def shown(ttt: Callable, *args: str) -> tuple[RunConfig, dict[str, str]]:
