@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from ttt_cli.app import new_app
+from ttt_cli.app import COMPLETE_VARIABLE, new_app
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -26,6 +26,7 @@ COMMANDS = {
     "generate": ("ttt_cli.commands.generate", "Let a trained model continue a prompt."),
     "data": ("ttt_cli.commands.data", "Prepare, fetch, look at, check and export training data."),
     "tokenizer": ("ttt_cli.commands.tokenizer", "Train a tokenizer, or say what one is."),
+    "completions": ("ttt_cli.commands.completions", "Print a completion script for a shell."),
     "config": ("ttt_cli.commands.config", "Show, describe and compare configurations."),
 }
 
@@ -59,7 +60,13 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     args = list(sys.argv[1:] if args is None else args)
     try:
-        code = _command().main(args, prog_name="ttt", standalone_mode=False)
+        if COMPLETE_VARIABLE in os.environ:
+            from typer.completion import completion_init
+
+            completion_init()  # typer knows its shells only in apps with --install-completion
+        code = _command().main(
+            args, prog_name="ttt", complete_var=COMPLETE_VARIABLE, standalone_mode=False
+        )
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED

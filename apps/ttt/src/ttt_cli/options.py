@@ -122,8 +122,15 @@ def _field_parameter(field: Field) -> inspect.Parameter:
     if field.kind is bool:
         flags = [f"{flag}/--no-{flag.removeprefix('--')}" for flag in field.flags]
         return _parameter(_name(field), bool | None, None, *flags, help=help_text)
-    metavar = "|".join(field.choices) or _METAVARS[field.kind]
-    return _parameter(_name(field), str | None, None, *field.flags, metavar=metavar, help=help_text)
+    return _parameter(
+        _name(field),
+        str | None,
+        None,
+        *field.flags,
+        metavar="|".join(field.choices) or _METAVARS[field.kind],
+        choices=field.choices,
+        help=help_text,
+    )
 
 
 def _name(field: Field) -> str:
@@ -137,10 +144,21 @@ def _parameter(
     *flags: str,
     help: str,
     metavar: str | None = None,
+    choices: Sequence[str] = (),
 ) -> inspect.Parameter:
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=typer.Option(default, *flags, help=help, metavar=metavar, show_default=False),
+        default=typer.Option(
+            default,
+            *flags,
+            help=help,
+            metavar=metavar,
+            show_default=False,
+            autocompletion=complete if choices else None,
+        ),
         annotation=annotation,
     )
