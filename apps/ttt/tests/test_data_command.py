@@ -12,8 +12,8 @@ import pytest
 
 from ttt_data import Loader, Tokenizer
 from ttt_data.hub import RECIPES
+from ttt_data.seeds import derive_seed
 from ttt_data.store import TokenStore, open_foreign
-from ttt_training.seeds import derive_seed
 
 TEXTS = [f"text number {number} is about the number {number}" for number in range(300)]
 FAST = ("--tokenizer", "bytes", "--workers", "1")
@@ -315,3 +315,34 @@ def test_no_command_imports_torch(store: str, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_info_and_peek_read_the_token_files_of_other_programs(
+    ttt: Callable, store: str, tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        out = str(tmp_path / f"{split}.bin")
+        assert (
+            ttt("data", "export", store, "--to", "nanogpt", "--split", split, "--out", out)[0] == 0
+        )
+    code, shown, _ = ttt("data", "info", str(tmp_path))
+    assert code == 0
+    tokens = len(TokenStore.open(store).split("train"))
+    assert f"{tokens:,} tokens up to id 123, nanogpt, 1 file" in shown
+    facts = json.loads(ttt("data", "info", str(tmp_path), "--json").out)
+    assert facts["splits"]["train"]["tokens"] == tokens
+    flags = ("--window", "3", "--seq-len", "20", "--json")
+    seen = json.loads(ttt("data", "peek", str(tmp_path), "--tokenizer", "bytes", *flags).out)
+    assert seen == json.loads(ttt("data", "peek", store, *flags).out)
+
+
+def test_peek_shows_windows_of_whole_documents(ttt: Callable, store: str) -> None:
+    flags = ("--split", "val", "--mode", "docs", "--seq-len", "64", "--json")
+    seen = json.loads(ttt("data", "peek", store, *flags).out)
+    assert seen["text"].startswith("text number ")
+
+
+def test_peek_reads_text_as_train_would(ttt: Callable) -> None:
+    code, shown, _ = ttt("data", "peek", "chronicles", "--split", "val", "--seq-len", "30")
+    assert code == 0
+    assert shown.startswith("sample 0 of val: epoch 0, window 0 of ")

@@ -1,6 +1,7 @@
 import torch
 
-from ttt_training.seeds import derive_seed, seeded_torch
+from ttt_data.seeds import derive_seed
+from ttt_training.seeds import seeded_torch
 
 
 def test_purposes_and_seeds_have_streams_of_their_own() -> None:

@@ -8,9 +8,13 @@ import msgspec
 from ttt_cli.progress import duration, megabytes, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from ttt_data.hub import FetchResult
     from ttt_data.prepare import PrepareResult, Progress
-    from ttt_data.store import TokenStore
+    from ttt_data.readers import Split
+    from ttt_data.store import Format, TokenStore
 
 
 class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +32,23 @@ class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     splits: dict[str, dict[str, int]]
     """Documents, tokens, text bytes and shards of each."""
     sources: list[dict[str, str | int | float | bool | None]]
+
+
+class ForeignSplit(msgspec.Struct, frozen=True, kw_only=True):
+    """What `ttt data info --json` prints of a split in the token files of another program."""
+
+    format: "Format"
+    files: int
+    tokens: int
+    largest_id: int
+
+
+class ForeignFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What `ttt data info --json` prints of token files of another program."""
+
+    path: str
+    splits: "dict[Split, ForeignSplit]"
+    """Under `train` alone if the names of the files tell no split."""
 
 
 class Peeked(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +169,37 @@ def describe_store(facts: StoreFacts) -> str:
         ("fingerprint", facts.fingerprint),
     ]
     return table(rows)
+
+
+def foreign_facts(path: str, files: "Mapping[Split | None, Sequence[Path]]") -> ForeignFacts:
+    """Read what token files of another program hold."""
+    from ttt_data.stats import token_counts
+    from ttt_data.store import detect_format, open_foreign
+
+    splits: dict[Split, ForeignSplit] = {}
+    for split, paths in files.items():
+        tokens = open_foreign(paths)
+        splits[split or "train"] = ForeignSplit(
+            format=detect_format(paths[0]),
+            files=len(paths),
+            tokens=len(tokens),
+            largest_id=len(token_counts(tokens)) - 1,
+        )
+    return ForeignFacts(path=path, splits=splits)
+
+
+def describe_foreign(facts: ForeignFacts) -> str:
+    """Say what token files of another program hold."""
+    rows = [
+        (
+            name,
+            f"{split.tokens:,} tokens up to id {split.largest_id:,}, {split.format}, "
+            f"{split.files} file{'s' if split.files > 1 else ''}",
+        )
+        for name, split in facts.splits.items()
+    ]
+    train = f"ttt train --data {shlex.quote(facts.path)} --tokenizer NAME"
+    return table([*rows, ("try", train)])
 
 
 def describe_peeked(seen: Peeked) -> str:

@@ -4,8 +4,9 @@ import msgspec
 
 from ttt_config import IncompatibleError, RunConfig
 from ttt_data import Tokenizer
+from ttt_data.seeds import derive_seed
 from ttt_layer import TTTModel
-from ttt_training.seeds import derive_seed, seeded_torch
+from ttt_training.seeds import seeded_torch
 
 
 def fit_vocabulary(config: RunConfig, tokenizer: Tokenizer) -> RunConfig:

@@ -19,9 +19,9 @@ from ttt_data.corpus import (
 )
 from ttt_data.loader import Mixture
 from ttt_data.readers import Split
+from ttt_data.seeds import derive_seed
 from ttt_data.stats import entropy, token_counts
 from ttt_data.store import TokenSplit
-from ttt_training.seeds import derive_seed
 
 
 @dataclass(frozen=True)

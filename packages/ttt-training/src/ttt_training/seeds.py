@@ -1,16 +1,9 @@
-"""Independent random streams out of one seed, without the global generators."""
+"""Random numbers of torch without the global generators."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-
-def derive_seed(seed: int, purpose: str) -> int:
-    """Give the seed of one purpose ("parameters", "batches"), so that streams do not overlap."""
-    digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1  # torch and numpy both take 63 bits
 
 
 @contextmanager

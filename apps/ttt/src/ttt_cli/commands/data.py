@@ -11,10 +11,12 @@ from ttt_cli.data_errors import as_options, resumable
 from ttt_cli.data_report import (
     Peeked,
     describe_fetched,
+    describe_foreign,
     describe_peeked,
     describe_prepared,
     describe_store,
     download_text,
+    foreign_facts,
     progress_text,
     store_facts,
     to_json,
@@ -34,7 +36,9 @@ app = new_app("Prepare, fetch, look at, check and export training data.")
 StoreFolder = Annotated[
     str, typer.Argument(metavar="DIR", help="A folder that `ttt data prepare` wrote.")
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")]
+SplitOption = Annotated[
+    Literal["train", "val", "test"], typer.Option("--split", help="Which part of the text.")
+]
 
 
 @app.command()
@@ -51,7 +55,10 @@ def prepare(
     common: Common,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to write.")],
     tokenizer: Annotated[
-        str, typer.Option("--tokenizer", help="bpe-4096, bytes, or the path of a tokenizer.json.")
+        str,
+        typer.Option(
+            "--tokenizer", help="bpe-4096, bytes, a tokenizer.json, or a name on the hub."
+        ),
     ] = DataConfig().tokenizer,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that encode; as many as cores.")
@@ -149,10 +156,21 @@ def fetch(
 
 @app.command()
 @common_options
-def info(folder: StoreFolder, common: Common) -> None:
-    """Say what a prepared folder holds."""
-    from ttt_data.store import TokenStore
+def info(
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="A prepared folder, or token files of another program."),
+    ],
+    common: Common,
+) -> None:
+    """Say what a prepared folder holds, or the token files of another program."""
+    from ttt_data.corpus import is_store
+    from ttt_data.store import TokenStore, token_files
 
+    if not is_store(folder) and (files := token_files(folder)):
+        foreign = foreign_facts(folder, files)
+        print(to_json(foreign) if common.json else describe_foreign(foreign))
+        return
     facts = store_facts(TokenStore.open(folder))
     print(to_json(facts) if common.json else describe_store(facts))
 
@@ -160,7 +178,10 @@ def info(folder: StoreFolder, common: Common) -> None:
 @app.command()
 @common_options
 def peek(
-    folder: StoreFolder,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A prepared folder, or what --data of train takes."),
+    ],
     common: Common,
     window: Annotated[
         int, typer.Option("--window", metavar="G", help="Number of the sample in a run.")
@@ -172,25 +193,33 @@ def peek(
     seed: Annotated[
         int, typer.Option("--seed", metavar="S", help="Seed of the run.")
     ] = TrainConfig().seed,
+    mode: Annotated[
+        Literal["packed", "docs"], typer.Option("--mode", help="As of the run.")
+    ] = DataConfig().mode,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", help="As of the run; a prepared folder has its own.")
+    ] = DataConfig().tokenizer,
 ) -> None:
     """Show a sample as `ttt train` reads it: its tokens, and the one to be predicted at the end.
 
     Training samples come in the order that the seed gives them, the others in that of the text.
     """
-    from ttt_data import Loader, Tokenizer
+    from ttt_data import Loader, Tokenizer, TokenStore, open_corpus
+    from ttt_data.corpus import is_store
     from ttt_data.seeds import derive_seed
-    from ttt_data.store import TokenStore
 
     if window < 0:
         raise InvalidValueError(f"--window is {window}, expected 0 or more")
     if seq_len < 1:
         raise InvalidValueError(f"--seq-len is {seq_len}, expected 1 or more")
-    store = TokenStore.open(folder)
+    own = TokenStore.open(source).tokenizer_path if is_store(source) else tokenizer
+    coder = Tokenizer.load(own)
     loader = Loader(
-        store.split(split),
+        open_corpus(source, coder).split(split),
         seq_len=seq_len,
         global_batch_size=1,
         seed=derive_seed(seed, "batches"),
+        mode=mode,
         shuffle=split == "train",
     )
     batch, sample = loader.batch(window), loader.samples(window)
@@ -203,7 +232,7 @@ def peek(
         num_windows=loader.num_windows,
         first_token=int(sample.start[0]),
         token_ids=ids,
-        text=Tokenizer.load(store.tokenizer_path).decode(ids, skip_special=False),
+        text=coder.decode(ids, skip_special=False),
     )
     print(to_json(seen) if common.json else describe_peeked(seen))
 

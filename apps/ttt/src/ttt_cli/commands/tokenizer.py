@@ -81,7 +81,6 @@ def train(
         documents = chain.from_iterable(source.documents("train") for source in opened)
         texts = _beginning((document.text for document in documents), max_bytes, line)
         tokenizer = train_bpe(texts, vocab_size, out)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
     with AtomicFile(Path(out)) as file:
         file.write(tokenizer.to_json().encode())
     _print(_facts(tokenizer), common)

@@ -22,7 +22,8 @@ class AtomicFile:
     well and discards otherwise. A write that fails discards the file.
 
     Args:
-        path: final place; a file that is there stays readable until it is replaced.
+        path: final place, in a folder that is made if need be; a file that is there stays
+            readable until it is replaced.
 
     Raises:
         DataError: the file cannot be opened, or, from every method that writes, the disk is full.
@@ -33,6 +34,7 @@ class AtomicFile:
         self._tmp = path.with_name(path.name + TMP_SUFFIX)
         self._num_bytes = 0
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._tmp.open("wb", buffering=_BUFFER_BYTES)
         except OSError as error:
             raise write_error(path, error) from error
@@ -93,7 +95,8 @@ def write_error(path: Path, error: OSError, needed_bytes: int = 0) -> DataError:
     reason = error.strerror or str(error)
     if error.errno not in _NO_ROOM:
         return DataError(f"cannot write `{path}`: {reason}")
-    free_bytes = shutil.disk_usage(path.parent).free
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    free_bytes = shutil.disk_usage(folder).free
     return DataError(
         f"no room for `{path}`: {reason}; it needs {needed_bytes:,} bytes or more and "
         f"{free_bytes:,} are free; make room, then run the same again"
