@@ -142,6 +142,13 @@ def test_an_export_that_fails_leaves_what_was_there(
     assert path.read_text() == "before"
 
 
-def test_a_folder_that_is_not_there_is_named(store: TokenStore, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot write `.*nowhere/a.bin`: No such file"):
-        export_split(store.split("train"), tmp_path / "nowhere" / "a.bin", "nanogpt")
+def test_a_folder_that_is_not_there_is_made(store: TokenStore, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a.bin"
+    assert export_split(store.split("train"), path, "nanogpt").files == [path]
+    assert path.is_file()
+
+
+def test_a_path_through_a_file_is_named(store: TokenStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write `.*file/a.bin`: (Not a dir|File exists)"):
+        export_split(store.split("train"), tmp_path / "file" / "a.bin", "nanogpt")
