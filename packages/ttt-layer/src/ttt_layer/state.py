@@ -3,27 +3,23 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ttt_config import ModelConfig
-from ttt_config.errors import (
-    CheckpointCorruptError,
-    CheckpointIncompleteError,
-    CheckpointMismatchError,
-)
+from ttt_config.errors import CheckpointMismatchError
 from ttt_core import InnerState, OpenTokens
 from ttt_layer.block import BlockState
 from ttt_layer.layer import LayerState
+from ttt_layer.state_file import read_state_file, write_state_file
 
-_FORMAT = "ttt-state-1"
+_NOTE = "note."
+"""Before the names of notes among a file's metadata."""
 _COMPUTATION_ONLY = {"size", "backbone", "init_std", "conv_init", "max_seq_len"}
 """Fields of the model that leave its function and state as they are."""
 
@@ -144,29 +140,45 @@ class ModelState:
         }
         return {name: value for name, value in differences.items() if value != 0.0}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state to one safetensors file, whole or not at all.
+    def displacement(self, other: "ModelState") -> tuple[Tensor, Tensor]:
+        """How far the fast weights of each head have moved from here to `other`.
+
+        Weights and biases of all inner layers of a head count as one vector; the states may stand
+        at different positions.
+
+        Returns:
+            Euclidean norm of the difference, and of the fast weights here: (L, B, H) float64 each.
 
         Raises:
-            OSError: the file cannot be written; an older file of that name is left as it was.
+            CheckpointMismatchError: the states are of different models or batch sizes.
         """
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}
-        metadata = {
-            "format": _FORMAT,
-            "identity": self.identity,
-            "position": json.dumps(self.position),
-        }
-        metadata["digest"] = _digest(tensors, metadata)
-        target = Path(path)
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(save(tensors, metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _check_identity(other.identity, self.identity)
+        if other.batch_size != self.batch_size:
+            raise CheckpointMismatchError(
+                f"states hold {self.batch_size} and {other.batch_size} sequences; "
+                "choose rows with `ModelState.select`"
+            )
+        moved: list[Tensor] = []
+        size: list[Tensor] = []
+        for ours, theirs in zip(self.blocks, other.blocks, strict=True):
+            begin, end = _fast_weights(ours.ttt.inner), _fast_weights(theirs.ttt.inner)
+            moved.append((end - begin).norm(dim=-1))
+            size.append(begin.norm(dim=-1))
+        return torch.stack(moved), torch.stack(size)
+
+    def save(self, path: str | os.PathLike[str], notes: Mapping[str, str] | None = None) -> None:
+        """Write the state to one safetensors file, whole or not at all.
+
+        Args:
+            path: an older file of that name is replaced, or left as it was if writing fails.
+            notes: text by name that belongs to the state, given back by `load_with_notes`.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        own = {"identity": self.identity, "position": json.dumps(self.position)}
+        notes = {_NOTE + name: text for name, text in (notes or {}).items()}
+        write_state_file(Path(path), self.tensors(), own | notes)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "ModelState":
@@ -176,24 +188,19 @@ class ModelState:
             CheckpointIncompleteError: there is no such file, or it is cut short.
             CheckpointCorruptError: the file is no state, or its contents have changed.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise CheckpointIncompleteError(f"no state at {path}") from None
-        except (SafetensorError, OSError) as error:
-            raise CheckpointCorruptError(f"{path} is no readable state: {error}") from None
-        if metadata.get("format") != _FORMAT:
-            raise CheckpointCorruptError(
-                f"{path} is no state: format {metadata.get('format')!r}, expected {_FORMAT!r}"
-            )
-        if metadata.pop("digest", None) != _digest(tensors, metadata):
-            raise CheckpointCorruptError(
-                f"{path} has changed since it was written; its digest differs"
-            )
+        return ModelState.load_with_notes(path)[0]
+
+    @staticmethod
+    def load_with_notes(path: str | os.PathLike[str]) -> tuple["ModelState", dict[str, str]]:
+        """Read a state and the notes saved with it; raises as `load`."""
+        tensors, metadata = read_state_file(Path(path))
+        notes = {
+            name.removeprefix(_NOTE): text
+            for name, text in metadata.items()
+            if name.startswith(_NOTE)
+        }
         position = tuple(json.loads(metadata["position"]))
-        return ModelState(_blocks_from_tensors(tensors, position), metadata["identity"])
+        return ModelState(_blocks_from_tensors(tensors, position), metadata["identity"]), notes
 
     def check_fits(self, config: ModelConfig, batch_size: int) -> None:
         """Refuse to go on with a state of another model or batch.
@@ -233,13 +240,10 @@ def _concatenate(tails: Sequence[Tensor | None]) -> Tensor | None:
     return torch.cat(present) if present else None
 
 
-def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """Hash of the metadata and of every tensor's name, dtype, shape and bytes."""
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _fast_weights(inner: InnerState) -> Tensor:
+    """Weights and biases of each head as one vector, (B, H, P) float64."""
+    parts = [tensor.detach().double().flatten(2) for tensor in (*inner.weights, *inner.biases)]
+    return torch.cat(parts, dim=-1)
 
 
 def _blocks_from_tensors(
