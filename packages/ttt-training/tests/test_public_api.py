@@ -3,6 +3,8 @@ import ttt_training
 
 def test_the_public_names_are_pinned() -> None:
     assert sorted(ttt_training.__all__) == [
+        "Sampling",
+        "Session",
         "evaluate",
         "generate",
         "load_checkpoint",

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ttt_training.sampling import sample_next
+from ttt_config import InvalidValueError
+from ttt_training.sampling import Sampling, draw_token, penalize, sample_next
 
 LOGITS = torch.tensor([[0.5, 0.2, 0.15, 0.1, 0.05]]).log()
 
@@ -70,3 +71,30 @@ def test_each_row_draws_from_its_own_scores() -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = sample_next(logits, temperature=1.0, top_k=None, top_p=0.9, generator=generator)
     assert drawn.tolist() == [4, 2, 0]
+
+
+def test_the_repetition_penalty_lowers_recent_tokens_whatever_their_sign() -> None:
+    logits = torch.tensor([[2.0, -2.0, 4.0, -4.0, 0.0]])
+    assert penalize(logits, [0, 1, 1, 4], 2.0).tolist() == [[1.0, -4.0, 4.0, -4.0, 0.0]]
+    assert penalize(logits, [0, 1], 1.0) is logits
+    assert penalize(logits, [], 2.0) is logits
+
+
+def test_a_draw_depends_on_seed_and_position_alone() -> None:
+    def drawn(seed: int, position: int) -> int:
+        return draw_token(torch.zeros(1, 1000), Sampling(top_k=None, seed=seed), position=position)
+
+    assert drawn(1, 5) == drawn(1, 5)
+    assert len({drawn(seed, position) for seed in range(4) for position in range(4)}) > 12
+
+
+def test_draws_at_successive_positions_follow_the_probabilities() -> None:
+    sampling = Sampling(temperature=1.0, top_k=None)
+    tokens = [draw_token(LOGITS, sampling, position=position) for position in range(4000)]
+    assert shares(torch.tensor(tokens)) == pytest.approx([0.5, 0.2, 0.15, 0.1, 0.05], abs=0.03)
+
+
+@pytest.mark.parametrize("penalty", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_penalty_out_of_range_is_refused(penalty: float) -> None:
+    with pytest.raises(InvalidValueError, match=r"repetition_penalty is .*; expected more than 0"):
+        Sampling(repetition_penalty=penalty)

@@ -5,8 +5,12 @@ from ttt_training.evaluate import evaluate
 from ttt_training.generate import generate
 from ttt_training.load import load_run
 from ttt_training.loop import train
+from ttt_training.sampling import Sampling
+from ttt_training.session import Session
 
 __all__ = [
+    "Sampling",
+    "Session",
     "evaluate",
     "generate",
     "load_checkpoint",

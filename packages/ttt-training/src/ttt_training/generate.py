@@ -1,17 +1,15 @@
-"""Writing text: prefill the prompt once, then one token at a time through the state."""
+"""Writing tokens: one text as a stream, or several texts together."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ttt_config import InvalidValueError
 from ttt_layer import ModelState, TTTModel
-from ttt_training.device import device_of
-from ttt_training.modes import eval_mode
-from ttt_training.sampling import sample_next
+from ttt_training.reading import Reading, read_tokens, write_token
+from ttt_training.sampling import RECENT_TOKENS, Sampling, draw_token
 
 
 def generate(
@@ -22,6 +20,7 @@ def generate(
     temperature: float = 0.8,
     top_k: int | None = 40,
     top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
     eos_id: int | None = None,
 ) -> Iterator[int]:
@@ -34,67 +33,98 @@ def generate(
         model: the model, on any device; it is left in the mode it was in.
         prompt_ids: token ids to start from, (T,), at least one.
         max_new_tokens: how many tokens to draw at most.
-        temperature: divides the scores; 0 always takes the best token.
-        top_k: draw from that many of the best tokens; None means all.
-        top_p: draw from the smallest set of tokens with this share of the probability.
-        seed: decides the draws; no global random state is read or changed.
+        temperature: as the settings below, explained at `Sampling`.
+        top_k: see `Sampling`.
+        top_p: see `Sampling`.
+        repetition_penalty: see `Sampling`.
+        seed: see `Sampling`; no global random state is read or changed.
         eos_id: stop when this token is drawn (it is not yielded); None never stops early.
 
     Raises:
         InvalidValueError: a setting is out of its range, or the prompt holds no token.
     """
-    _check_settings(prompt_ids, max_new_tokens, temperature, top_k, top_p, seed)
-    prompt = torch.tensor([list(prompt_ids)], dtype=torch.long, device=device_of(model))
-    generator = torch.Generator().manual_seed(seed)
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
+    check_max_new_tokens(max_new_tokens)
+    if not len(prompt_ids):
+        raise InvalidValueError("the prompt holds no token: start from the end-of-text token")
+    start = Reading().append([int(token) for token in prompt_ids])
 
     # A function of its own, so that bad settings raise at the call and not at the first token.
     def stream() -> Iterator[int]:
-        unread, state = prompt, None
+        reading = start
         for _ in range(max_new_tokens):
-            logits, state = _advance(model, unread, state)
-            token = sample_next(
-                logits[:, -1],
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                generator=generator,
-            )
-            if int(token) == eos_id:
+            reading, token = write_token(model, reading, sampling)
+            if token == eos_id:
                 return
-            yield int(token)
-            unread = token[:, None]
+            yield token
 
     return stream()
 
 
-@torch.inference_mode()
-def _advance(
-    model: TTTModel, input_ids: Tensor, state: ModelState | None
-) -> tuple[Tensor, ModelState]:
-    """Read tokens, (1, T), from `state` on; give logits (1, T, V) and the state after them."""
-    with eval_mode(model):
-        return model(input_ids, state=state, return_state=True)
+class Batch:
+    """Several texts written together, each from where it stands and with draws of its own.
+
+    What a text becomes does not depend on the others: the scores are those it gets alone, up to
+    the rounding of larger matrix products.
+
+    Args:
+        model: the model, on any device.
+        starts: the texts, of any lengths, each with something unread.
+        samplings: the settings of each.
+    """
+
+    def __init__(
+        self, model: TTTModel, starts: Sequence[Reading], samplings: Sequence[Sampling]
+    ) -> None:
+        self._model = model
+        self._samplings = samplings
+        self._rows = list(range(len(starts)))
+        """Which text each row of the state belongs to."""
+        self._recent = {row: list(start.recent) for row, start in enumerate(starts)}
+        self._unread: list[int] = []
+        first = [read_tokens(model, [start.unread], start.state) for start in starts]
+        self._logits = torch.cat([logits for logits, _ in first])
+        self._state = ModelState.concatenate([state for _, state in first])
+
+    def write_tokens(self) -> dict[int, int]:
+        """Draw the next token of every text; tokens by the text's place in `starts`."""
+        if self._unread:
+            unread = [[token] for token in self._unread]
+            self._logits, self._state = read_tokens(self._model, unread, self._state)
+        self._unread = [
+            draw_token(
+                self._logits[row : row + 1],
+                self._samplings[text],
+                position=self._state.position[row],
+                recent=self._recent[text],
+            )
+            for row, text in enumerate(self._rows)
+        ]
+        for text, token in zip(self._rows, self._unread, strict=True):
+            self._recent[text] = [*self._recent[text], token][-RECENT_TOKENS:]
+        return dict(zip(self._rows, self._unread, strict=True))
+
+    def keep(self, texts: Sequence[int]) -> None:
+        """Go on with these texts only."""
+        rows = [row for row, text in enumerate(self._rows) if text in texts]
+        if len(rows) == len(self._rows):
+            return
+        self._rows = [self._rows[row] for row in rows]
+        self._unread = [self._unread[row] for row in rows]
+        self._state = self._state.select(rows)
 
 
-def _check_settings(
-    prompt_ids: Sequence[int] | NDArray[np.integer],
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float,
-    seed: int,
-) -> None:
-    if not len(prompt_ids):
-        raise InvalidValueError("the prompt holds no token: start from the end-of-text token")
+def check_max_new_tokens(max_new_tokens: int) -> None:
+    """Refuse a negative number of tokens.
+
+    Raises:
+        InvalidValueError: it is below 0.
+    """
     if max_new_tokens < 0:
         raise InvalidValueError(f"max_new_tokens is {max_new_tokens}; expected 0 or more")
-    if not 0 <= temperature < float("inf"):
-        raise InvalidValueError(f"temperature is {temperature}; expected 0 (greedy) or more")
-    if top_k is not None and top_k < 1:
-        raise InvalidValueError(
-            f"top_k is {top_k}; expected 1 or more, or None (--top-k 0) to keep all"
-        )
-    if not 0 < top_p <= 1:
-        raise InvalidValueError(f"top_p is {top_p}; expected more than 0 and at most 1")
-    if not 0 <= seed < 2**63:
-        raise InvalidValueError(f"seed is {seed}; expected 0 or more, below 2**63")
