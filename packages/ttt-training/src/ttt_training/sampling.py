@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ttt_config import InvalidValueError
-from ttt_training.seeds import derive_seed
+from ttt_data.seeds import derive_seed
 
 RECENT_TOKENS = 64
 """How far back the repetition penalty looks: a fixed number, like all that a session keeps."""
