@@ -65,7 +65,7 @@ def test_json_has_the_text_and_how_it_was_made(ttt: Callable, trained: Path) -> 
     assert answer["prompt_tokens"] == 4
     assert answer["tokens"] == len(answer["token_ids"]) == 30
     assert answer["tokens_per_s"] > 0
-    assert (answer["stopped"], answer["seed"], answer["top_k"]) == ("length", 0, 40)
+    assert (answer["finish_reason"], answer["seed"], answer["top_k"]) == ("length", 0, 40)
 
 
 def test_streamed_and_whole_text_are_the_same(ttt: Callable, trained: Path) -> None:
@@ -95,9 +95,9 @@ def test_without_a_prompt_a_new_text_begins(ttt: Callable, trained: Path) -> Non
 def test_the_end_of_the_text_can_be_written_over(ttt: Callable, trained: Path) -> None:
     flags = ("--json", "--temperature", "5", "--top-k", "0", "--max-tokens", "1500")
     stopped = json.loads(ttt("generate", str(trained), "A", *flags).out)
-    assert stopped["stopped"] == "eos"
+    assert stopped["finish_reason"] == "eos"
     free = json.loads(ttt("generate", str(trained), "A", *flags, "--no-stop-at-eos").out)
-    assert (free["stopped"], free["tokens"]) == ("length", 1500)
+    assert (free["finish_reason"], free["tokens"]) == ("length", 1500)
     assert free["token_ids"][: stopped["tokens"]] == stopped["token_ids"]
 
 
@@ -150,3 +150,103 @@ def test_what_is_no_usable_run_is_one_line(ttt: Callable, trained: Path, tmp_pat
     assert "model.safetensors is missing" in complaint(run)
     shutil.rmtree(run / "checkpoints")
     assert "stopped before its first save" in complaint(run)
+
+
+def answers(out: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_prompts_written_together_become_what_each_becomes_alone(
+    ttt: Callable, trained: Path, tmp_path: Path
+) -> None:
+    prompts = ["Once", "There was a very long one", "", "Then"]
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(prompts) + "\n")
+    flags = ("--json", "--max-tokens", "40", "--stop", "e")
+    together = answers(ttt("generate", str(trained), "--prompts-file", str(file), *flags).out)
+    assert [answer["prompt"] for answer in together] == prompts
+    for answer in together:
+        [alone] = answers(ttt("generate", str(trained), str(answer["prompt"]), *flags).out)
+        assert alone | {"tokens_per_s": 0} == answer | {"tokens_per_s": 0}
+    both = ttt("generate", str(trained), "Once", "Then", "--max-tokens", "40", "--stop", "e")
+    first, last = together[0], together[3]
+    assert both.out == f"Once{first['text']}\n\nThen{last['text']}\n"
+
+
+def test_samples_have_seeds_of_their_own(ttt: Callable, trained: Path) -> None:
+    flags = ("--json", "--max-tokens", "20", "--no-stop-at-eos")
+    out = ttt("generate", str(trained), "A", *flags, "--samples", "3", "--seed", "5").out
+    samples = answers(out)
+    assert [sample["seed"] for sample in samples] == [5, 6, 7]
+    assert len({sample["text"] for sample in samples}) == 3
+    [alone] = answers(ttt("generate", str(trained), "A", *flags, "--seed", "6").out)
+    assert alone["text"] == samples[1]["text"]
+
+
+def test_a_stop_string_ends_the_text_and_is_not_in_it(ttt: Callable, trained: Path) -> None:
+    flags = ("--json", "--max-tokens", "60", "--no-stop-at-eos")
+    [free] = answers(ttt("generate", str(trained), "A", *flags).out)
+    text = str(free["text"])
+    [stopped] = answers(ttt("generate", str(trained), "A", *flags, "--stop", text[20:23]).out)
+    assert stopped["text"] == text[: text.index(text[20:23])]
+    assert stopped["finish_reason"] == "stop"
+    shown = ttt("generate", str(trained), "A", *flags[1:], "--stop", text[20:23], "--quiet").out
+    assert shown == f"A{stopped['text']}\n"
+
+
+def test_a_text_goes_on_from_its_state(ttt: Callable, trained: Path, tmp_path: Path) -> None:
+    state = str(tmp_path / "a.state")
+    flags = ("--json", "--no-stop-at-eos", "--repetition-penalty", "1.2")
+    [whole] = answers(ttt("generate", str(trained), "Once", *flags, "--max-tokens", "35").out)
+    parts = [
+        ttt("generate", str(trained), "Once", *flags, "--max-tokens", "5", "--state-out", state)
+    ]
+    for length in ("16", "14"):
+        more = ("--max-tokens", length, "--state-in", state, "--state-out", state)
+        parts.append(ttt("generate", str(trained), *flags, *more))
+    ids = [token for part in parts for token in json.loads(part.out)["token_ids"]]
+    assert ids == whole["token_ids"]
+    assert json.loads(parts[-1].out)["prompt_tokens"] == 4 + 5 + 16
+
+
+def test_a_checkpoint_is_chosen_by_its_step(ttt: Callable, trained: Path) -> None:
+    flags = ("A", "--quiet", "--max-tokens", "5")
+    last = ttt("generate", str(trained), *flags)
+    assert ttt("generate", str(trained), *flags, "--checkpoint", "4") == last
+    assert ttt("generate", str(trained), *flags, "--checkpoint", "step-000004") == last
+    code, _, err = ttt("generate", str(trained), *flags, "--checkpoint", "7")
+    assert (code, err.count("\n")) == (5, 1)
+    assert "has no step-000007; it has step-000004" in err
+
+
+def test_the_tokenizer_may_be_named_if_it_is_the_runs(ttt: Callable, trained: Path) -> None:
+    flags = ("generate", str(trained), "A", "--quiet", "--max-tokens", "5")
+    assert ttt(*flags, "--tokenizer", "bytes") == ttt(*flags)
+    code, _, err = ttt(*flags, "--tokenizer", "bpe-4096")
+    assert (code, err.count("\n")) == (4, 1)
+    assert "--tokenizer bpe-4096 is not the tokenizer" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--stop", ""), 3, "a stop string is empty"),
+        (("--repetition-penalty", "0"), 3, "repetition_penalty is 0.0"),
+        (("--samples", "0"), 3, "--samples is 0; expected 1 or more"),
+        (("A", "B", "--prompt-file", "c"), 3, "given twice"),
+        (("A", "--prompts-file", "c"), 3, "given twice"),
+        (("A", "-"), 3, "give it alone"),
+        (("--prompts-file", "nowhere.txt"), 3, "--prompts-file nowhere.txt: No such file"),
+        (("A", "B", "--state-out", "a.state"), 3, "--state-out holds the state of one text"),
+        (("--state-out", "nowhere/a.state"), 5, "--state-out nowhere/a.state: there is no folder"),
+        (("--state-out", "."), 5, "is a folder"),
+        (("--state-in", "nowhere"), 5, "no state at nowhere"),
+        (("--state-in", __file__), 5, "is no readable state"),
+    ],
+)
+def test_a_bad_combination_is_one_line(
+    ttt: Callable, trained: Path, flags: tuple[str, ...], code: int, message: str
+) -> None:
+    outcome = ttt("generate", str(trained), *flags)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (code, "", 1)
+    assert message in outcome.err

@@ -42,7 +42,7 @@ class Common(NamedTuple):
 def config_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option per field, `--config` and `--set`, as its argument `layers`."""
     options = [
-        _parameter(
+        parameter(
             "config",
             str | None,
             None,
@@ -50,7 +50,7 @@ def config_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="FILE",
             help="Read a TOML file, or that of a run directory; options win over it.",
         ),
-        _parameter(
+        parameter(
             "assignments",
             list[str] | None,
             None,
@@ -60,20 +60,20 @@ def config_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         *(_field_parameter(field) for field in all_fields()),
     ]
-    return _absorb(command, "layers", options, _layers)
+    return absorb(command, "layers", options, _layers)
 
 
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--json`, `--quiet` and `--debug`, as its argument `common`."""
     options = [
-        _parameter("json", bool, False, "--json", help="Print JSON, for programs."),
-        _parameter("quiet", bool, False, "--quiet", help="Print no progress."),
-        _parameter("debug", bool, False, "--debug", help="Show the traceback of an error."),
+        parameter("json", bool, False, "--json", help="Print JSON, for programs."),
+        parameter("quiet", bool, False, "--quiet", help="Print no progress."),
+        parameter("debug", bool, False, "--debug", help="Show the traceback of an error."),
     ]
-    return _absorb(command, "common", options, _common)
+    return absorb(command, "common", options, _common)
 
 
-def _absorb(
+def absorb(
     command: Callable[..., None],
     name: str,
     options: Sequence[inspect.Parameter],
@@ -121,8 +121,8 @@ def _field_parameter(field: Field) -> inspect.Parameter:
     help_text = f"{field.doc}  [default: {default}]"
     if field.kind is bool:
         flags = [f"{flag}/--no-{flag.removeprefix('--')}" for flag in field.flags]
-        return _parameter(_name(field), bool | None, None, *flags, help=help_text)
-    return _parameter(
+        return parameter(_name(field), bool | None, None, *flags, help=help_text)
+    return parameter(
         _name(field),
         str | None,
         None,
@@ -137,7 +137,7 @@ def _name(field: Field) -> str:
     return field.path.replace(".", "_")
 
 
-def _parameter(
+def parameter(
     name: str,
     annotation: object,
     default: object,
@@ -146,6 +146,8 @@ def _parameter(
     metavar: str | None = None,
     choices: Sequence[str] = (),
 ) -> inspect.Parameter:
+    """An option of a command, for `absorb`."""
+
     def complete(incomplete: str) -> list[str]:
         return [choice for choice in choices if choice.startswith(incomplete)]
 

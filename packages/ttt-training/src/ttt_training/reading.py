@@ -1,6 +1,6 @@
 """How far a model has read one text: the value that generation starts from and leaves behind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,11 +46,19 @@ class Reading:
         return replace(self, unread=self.unread + new, recent=recent)
 
 
-def read_on(model: TTTModel, reading: Reading) -> Reading:
-    """Read all tokens but the last, which waits until its scores are needed."""
+def read_on(
+    model: TTTModel, reading: Reading, on_read: Callable[[int], object] | None = None
+) -> Reading:
+    """Read all tokens but the last, which waits until its scores are needed.
+
+    Args:
+        model: of the text.
+        reading: where it stands.
+        on_read: called now and then with the number of tokens read so far.
+    """
     if len(reading.unread) < 2:
         return reading
-    _, state = read_tokens(model, [reading.unread[:-1]], reading.state)
+    _, state = read_tokens(model, [reading.unread[:-1]], reading.state, on_read)
     return replace(reading, state=state, unread=reading.unread[-1:])
 
 
@@ -67,7 +75,10 @@ def write_token(model: TTTModel, reading: Reading, sampling: Sampling) -> tuple[
 
 @torch.inference_mode()
 def read_tokens(
-    model: TTTModel, token_ids: Sequence[Sequence[int]], state: ModelState | None
+    model: TTTModel,
+    token_ids: Sequence[Sequence[int]],
+    state: ModelState | None,
+    on_read: Callable[[int], object] | None = None,
 ) -> tuple[Tensor, ModelState]:
     """Run tokens through the model from `state` on.
 
@@ -75,6 +86,7 @@ def read_tokens(
         model: in any mode, which it keeps.
         token_ids: of each text, (B, T), T >= 1.
         state: of the B texts; None: at their beginning.
+        on_read: called now and then with the number of tokens read so far.
 
     Returns:
         The scores of the token after them, (B, V), and the state.
@@ -83,6 +95,10 @@ def read_tokens(
     first, *others = input_ids.split(_CHUNK_TOKENS, dim=1)
     with eval_mode(model):
         logits, state = model(first, state=state, return_state=True)
+        num_read = first.shape[1]
         for chunk in others:
+            if on_read is not None:
+                on_read(num_read)
             logits, state = model(chunk, state=state, return_state=True)
+            num_read += chunk.shape[1]
     return logits[:, -1], state

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
 import msgspec
@@ -57,10 +57,15 @@ class Session:
         """Tokens of the text so far, read and written."""
         return self.reading.position
 
-    def feed(self, text: str) -> None:
-        """Read text; the model learns from it as it learned in training."""
+    def feed(self, text: str, on_read: Callable[[int], object] | None = None) -> None:
+        """Read text; the inner models learn from it, as they do from all text.
+
+        Args:
+            text: goes on where the text so far ends.
+            on_read: called now and then with the number of tokens read so far.
+        """
         token_ids = self.tokenizer.encode(text).tolist()
-        self.reading = read_on(self.model, self.reading.append(token_ids))
+        self.reading = read_on(self.model, self.reading.append(token_ids), on_read)
 
     def generate(
         self,

@@ -40,9 +40,7 @@ class Writer:
         stop: Sequence[str] = (),
         eos_id: int | None = None,
     ) -> None:
-        check_max_new_tokens(max_new_tokens)
-        if "" in stop:
-            raise InvalidValueError("a stop string is empty; leave it out")
+        check_limits(max_new_tokens, stop)
         self.token_ids: list[int] = []
         self.text = ""
         self.finish_reason: FinishReason | None = None if max_new_tokens else "length"
@@ -105,3 +103,14 @@ class Writer:
             ),
             0,
         )
+
+
+def check_limits(max_new_tokens: int, stop: Sequence[str]) -> None:
+    """Refuse limits that no answer can keep.
+
+    Raises:
+        InvalidValueError: `max_new_tokens` is negative or a stop string empty.
+    """
+    check_max_new_tokens(max_new_tokens)
+    if "" in stop:
+        raise InvalidValueError("a stop string is empty; leave it out")

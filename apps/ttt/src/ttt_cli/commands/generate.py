@@ -1,160 +1,189 @@
-"""`ttt generate`: let a trained model continue a prompt."""
+"""`ttt generate`: let a trained model continue prompts."""
 
-import os
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from ttt_cli.app import new_app
+from ttt_cli.generation import (
+    Checkpoint,
+    Generation,
+    Run,
+    StateIn,
+    TokenizerName,
+    Written,
+    check_writable,
+    generation_options,
+    open_session,
+    read_text,
+    written,
+)
 from ttt_cli.options import Common, common_options
 from ttt_config import InvalidValueError
 
 if TYPE_CHECKING:
-    from ttt_data.tokenizer import DecodeStream
+    from ttt_training import Session
 
 app = new_app()
 
-
-class Generated(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints."""
-
-    run: str
-    prompt: str
-    text: str
-    """The continuation, without the prompt."""
-    prompt_tokens: int
-    tokens: int
-    """Tokens of the continuation."""
-    token_ids: list[int]
-    stopped: str
-    """`eos` at the end of a text, `length` at --max-tokens."""
-    tokens_per_s: float
-    temperature: float
-    top_k: int
-    top_p: float
-    seed: int
+BATCH_SIZE = 16
+"""Texts written together at most."""
 
 
 @app.command()
 @common_options
+@generation_options
 def generate(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run directory, or a checkpoint in one.")
-    ],
+    run: Run,
     common: Common,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", help="Text to continue; -: read it from stdin."),
+    generation: Generation,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROMPT]...", help="Text to continue; -: read it from stdin."),
     ] = None,
     prompt_file: Annotated[
         str | None, typer.Option("--prompt-file", metavar="FILE", help="Read the prompt from it.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Tokens to write at most.")] = 200,
-    temperature: Annotated[
-        float, typer.Option("--temperature", help="Below 1 plainer, above 1 wilder, 0: greedy.")
-    ] = 0.8,
-    top_k: Annotated[
-        int, typer.Option("--top-k", help="Draw from this many best tokens, 0: all.")
-    ] = 40,
-    top_p: Annotated[
-        float, typer.Option("--top-p", help="Draw from the best tokens with this probability.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same text.")] = 0,
-    stop_at_eos: Annotated[
-        bool, typer.Option("--stop-at-eos/--no-stop-at-eos", help="End where the text ends.")
-    ] = True,
+    prompts_file: Annotated[
+        str | None,
+        typer.Option("--prompts-file", metavar="FILE", help="Read prompts from it, one a line."),
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option("--samples", help="Texts for each prompt, of seeds --seed, --seed + 1, ..."),
+    ] = 1,
+    checkpoint: Checkpoint = None,
+    tokenizer: TokenizerName = None,
+    state_in: StateIn = None,
+    state_out: Annotated[
+        str | None,
+        typer.Option("--state-out", metavar="FILE", help="Leave the state here, to go on from."),
+    ] = None,
     stream: Annotated[
         bool, typer.Option("--stream/--no-stream", help="Print the text as it is written.")
     ] = True,
 ) -> None:
-    """Continue a prompt with a trained model; without one, begin a new text."""
-    prompt = _read_prompt(prompt, prompt_file)
+    """Continue prompts with a trained model; without one, begin a new text.
 
-    import ttt_training  # not above: it takes seconds, which --help can do without
-
-    model, tokenizer, _ = ttt_training.load_run(run)
-    # A new text begins where another has ended.
-    prompt_ids = tokenizer.encode(prompt).tolist() or [tokenizer.eos_id]
-    tokens = ttt_training.generate(
-        model,
-        prompt_ids,
-        max_new_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k or None,
-        top_p=top_p,
-        seed=seed,
-        eos_id=tokenizer.eos_id if stop_at_eos else None,
-    )
-    started = time.perf_counter()
-    text, token_ids = _collect(
-        prompt, tokens, tokenizer.decode_stream(), show=stream and not common.json
-    )
-    tokens_per_s = len(token_ids) / (time.perf_counter() - started)
-    if common.json:
-        answer = Generated(
-            run=run,
-            prompt=prompt,
-            text=text,
-            prompt_tokens=len(prompt_ids),
-            tokens=len(token_ids),
-            token_ids=token_ids,
-            stopped="length" if len(token_ids) == max_tokens else "eos",
-            tokens_per_s=tokens_per_s,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-        )
-        print(msgspec.json.encode(answer).decode())
-        return
-    print() if stream else print(prompt + text)
-    if not common.quiet:
-        print(f"[{len(token_ids)} tokens, {tokens_per_s:,.0f} tokens/s]", file=sys.stderr)
+    Several prompts, or several samples, are written together; with --json as one object a line.
+    A text is the same whether it is written alone or with others.
+    """
+    texts = _read_prompts(prompts or [], prompt_file, prompts_file)
+    if samples < 1:
+        raise InvalidValueError(f"--samples is {samples}; expected 1 or more")
+    if state_out is not None:
+        if len(texts) * samples > 1:
+            raise InvalidValueError("--state-out holds the state of one text; give one prompt")
+        check_writable("--state-out", state_out)
+    generation.check()
+    session = open_session(run, checkpoint, tokenizer, state_in)
+    answers: list[Written] = []
+    if len(texts) * samples == 1:
+        show = stream and not common.json
+        answers += [_write_one(session, texts[0], generation, run, show=show)]
+    else:
+        stream = False
+        jobs = [(text, sample) for text in texts for sample in range(samples)]
+        for begin in range(0, len(jobs), BATCH_SIZE):
+            answers += _write_together(session, jobs[begin : begin + BATCH_SIZE], generation, run)
+    if state_out is not None:
+        session.save(state_out)
+    _print(answers, common, streamed=stream)
 
 
-def _collect(
-    prompt: str, tokens: Iterator[int], decoder: "DecodeStream", *, show: bool
-) -> tuple[str, list[int]]:
-    """Gather the text and its tokens, printing the text as it comes if asked to."""
-    token_ids: list[int] = []
-    text = ""
-
-    def add(piece: str) -> None:
-        nonlocal text
-        text += piece
-        if show:
-            print(piece, end="", flush=True)
-
+def _write_one(
+    session: "Session", prompt: str, generation: Generation, run: str, *, show: bool
+) -> Written:
+    """Continue one prompt, printing the text as it comes if asked to."""
+    session.feed(prompt)
+    answer = generation.answer(session)
+    prompt_tokens = session.position
     if show:
         print(prompt, end="", flush=True)
-    for token in tokens:
-        token_ids.append(token)
-        add(decoder.push(token))
-    add(decoder.finish())
-    return text, token_ids
+    started = time.perf_counter()
+    for piece in answer:
+        if show:
+            print(piece, end="", flush=True)
+    tokens_per_s = len(answer.writer.token_ids) / (time.perf_counter() - started)
+    return written(
+        answer.writer,
+        generation,
+        run=run,
+        prompt=prompt,
+        prompt_tokens=prompt_tokens,
+        tokens_per_s=tokens_per_s,
+    )
 
 
-def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
-    """The prompt from wherever it is given, without the line break that ends a file."""
-    if prompt is not None and prompt_file is not None:
-        raise InvalidValueError("the prompt is given twice, as PROMPT and by --prompt-file")
-    source = "-" if prompt == "-" else prompt_file
-    name = {None: "PROMPT", "-": "stdin"}.get(source, source)
-    try:
-        if source is None:
-            content = os.fsencode(prompt or "")  # as the shell gave it, perhaps no UTF-8 either
-        elif source == "-":
-            content = sys.stdin.buffer.read()
-        else:
-            content = Path(source).read_bytes()
-        text = content.decode()
-    except OSError as error:
-        raise InvalidValueError(f"--prompt-file {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidValueError(f"the prompt in {name} is not UTF-8: {error}") from error
-    return text if source is None else text.removesuffix("\n")
+def _write_together(
+    session: "Session", jobs: Sequence[tuple[str, int]], generation: Generation, run: str
+) -> list[Written]:
+    """Continue several prompts, each from where the session stands."""
+    from ttt_training.session import write_together
+
+    samplings = [generation.sampling(sample) for _, sample in jobs]
+    read: dict[str, Session] = {}
+    for prompt, _ in jobs:
+        if prompt not in read:
+            read[prompt] = session.fork()
+            read[prompt].feed(prompt)
+            read[prompt].begin()
+    started = time.perf_counter()
+    writers = write_together(
+        [read[prompt] for prompt, _ in jobs],
+        samplings,
+        max_new_tokens=generation.max_tokens,
+        stop=generation.stop,
+        stop_at_eos=generation.stop_at_eos,
+    )
+    num_tokens = sum(len(writer.token_ids) for writer in writers)
+    tokens_per_s = num_tokens / (time.perf_counter() - started)
+    return [
+        written(
+            writer,
+            msgspec.structs.replace(generation, seed=generation.seed + sample),
+            run=run,
+            prompt=prompt,
+            prompt_tokens=read[prompt].position,
+            tokens_per_s=tokens_per_s,
+        )
+        for (prompt, sample), writer in zip(jobs, writers, strict=True)
+    ]
+
+
+def _print(answers: Sequence[Written], common: Common, *, streamed: bool) -> None:
+    if common.json:
+        for answer in answers:
+            print(msgspec.json.encode(answer).decode())
+        return
+    if streamed:
+        print()
+    else:
+        print("\n\n".join(answer.prompt + answer.text for answer in answers))
+    if not common.quiet:
+        num_tokens = sum(answer.tokens for answer in answers)
+        print(f"[{num_tokens} tokens, {answers[-1].tokens_per_s:,.0f} tokens/s]", file=sys.stderr)
+
+
+def _read_prompts(
+    prompts: Sequence[str], prompt_file: str | None, prompts_file: str | None
+) -> list[str]:
+    """The prompts from wherever they are given; one that is empty if there is none."""
+    if prompts_file is not None:
+        if prompts or prompt_file is not None:
+            raise InvalidValueError("prompts are given twice, by --prompts-file and otherwise")
+        text = read_text(None, prompts_file, name="PROMPT", option="--prompts-file") or ""
+        return text.split("\n")
+    if len(prompts) > 1:
+        if "-" in prompts:
+            raise InvalidValueError("- reads the one prompt from stdin; give it alone")
+        if prompt_file is not None:
+            raise InvalidValueError("the text is given twice, as PROMPT and by --prompt-file")
+        texts = [read_text(text, None, name="PROMPT", option="") for text in prompts]
+        return [text or "" for text in texts]
+    only = prompts[0] if prompts else None
+    return [read_text(only, prompt_file, name="PROMPT", option="--prompt-file") or ""]
