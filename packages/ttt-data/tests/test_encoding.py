@@ -242,26 +242,3 @@ def test_every_character_there_is_belongs_to_the_same_word() -> None:
     for code in (*range(0xD800), *range(0xE000, 0x110000)):
         text = f"a{chr(code)}1{chr(code)}!{chr(code)}a  {chr(code)}x"
         assert encoder.encode(text).tolist() == encoder.tokenizer.encode(text).tolist(), hex(code)
-
-
-@pytest.mark.slow
-def test_four_times_as_fast_for_a_second_of_the_processor() -> None:
-    program = (
-        "import json, time\n"
-        "from ttt_data import Tokenizer, chronicles\n"
-        "from ttt_data.encoding import Encoder\n"
-        "texts = [document.text for document in chronicles.documents('train', 1700)]\n"
-        "assert sum(map(len, texts)) > 10_000_000\n"
-        "def seconds(fast):\n"
-        "    encoder = Encoder(Tokenizer.load('bpe-4096'), fast=fast)\n"
-        "    began = time.process_time()\n"
-        "    encoder.encode_batch(texts)\n"
-        "    return time.process_time() - began\n"
-        "print(json.dumps([min(seconds(fast) for _ in range(3)) for fast in (False, True)]))"
-    )
-    environment = {"TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
-    )
-    plain_s, fast_s = json.loads(done.stdout)
-    assert plain_s / fast_s >= 4
