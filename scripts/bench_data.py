@@ -101,7 +101,7 @@ def tasks(path: Path, folder: Path) -> list[Task]:
 
     def prepare(workers: int) -> Path:
         store = next(stores)
-        source = open_source(path, test_fraction=0)
+        source = open_source(path, val_fraction=0, test_fraction=0)
         pretokenize([source], store, tokenizer=tokenizer, workers=workers)
         return store
 

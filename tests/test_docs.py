@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "QUICKSTART.md", "CONTRIBUTING.md"]
+DOCUMENTS = ["README.md", "QUICKSTART.md", "CONTRIBUTING.md", "docs/data.md"]
 LINKING = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
@@ -20,7 +20,11 @@ SHORTENED = {
     "make env": "make --dry-run env",  # it would remake the environment the tests run in
     "make demo": "make --dry-run demo && scripts/demo.sh --steps 3 --documents 60",
     "make test": "make --dry-run test",
+    "make slow": "make --dry-run slow",
     "make check": "make --dry-run check",
+    "python scripts/bench_data.py": "python scripts/bench_data.py --megabytes 0.5 --rounds 1",
+    "python scripts/bench_data.py --gigabyte": "python scripts/bench_data.py --help",
+    "python scripts/check_readers.py": "python scripts/check_readers.py --documents 40",
     "make fmt": "make --dry-run fmt",
 }
 
