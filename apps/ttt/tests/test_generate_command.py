@@ -6,35 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ttt_cli.main import main
-
-TINY = """
-[model]
-hidden_size = 32
-num_layers = 2
-num_heads = 2
-intermediate_size = 48
-max_seq_len = 32
-[data]
-tokenizer = "bytes"
-documents = 4
-[train]
-steps = 4
-batch_size = 4
-eval_batches = 1
-"""
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    config, out = folder / "tiny.toml", folder / "trained"
-    config.write_text(TINY)
-    with pytest.raises(SystemExit) as end:
-        main(["train", "--config", str(config), "--out", str(out), "--quiet"])
-    assert end.value.code == 0
-    return out
-
 
 @pytest.fixture
 def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:

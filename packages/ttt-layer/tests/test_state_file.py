@@ -122,3 +122,9 @@ def test_states_of_different_models_are_not_compared() -> None:
         state_after(3).displacement(other.initial_state(1))
     with pytest.raises(CheckpointMismatchError, match="hold 1 and 2 sequences"):
         state_after(3).displacement(state_after(3).select([0, 0]))
+
+
+def test_equal_states_give_equal_files(saved: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.state"
+    state_after(21).save(again, {"digest": "of something else", "unread": "[3]"})
+    assert again.read_bytes() == saved.read_bytes()

@@ -2,9 +2,12 @@
 
 A safetensors file with a flipped bit loads without a word. The metadata therefore hold the SHA-256
 of the whole file, taken with 64 zeros in the digest's own place: header, names and numbers alike.
+Equal states give equal files: the metadata are one entry, since the library writes several in any
+order.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +23,8 @@ from ttt_config.errors import CheckpointCorruptError, CheckpointError, Checkpoin
 _FORMAT = "ttt-state-2"
 _FAMILY, _, _VERSION = _FORMAT.rpartition("-")
 _NO_DIGEST = "0" * 64
+_ENTRY = "ttt_state"
+"""The one entry of the metadata: JSON."""
 _LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, little-endian."""
 
@@ -42,7 +47,8 @@ def write_state_file(path: Path, tensors: dict[str, Tensor], metadata: Mapping[s
         CheckpointError: the file cannot be written.
     """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    unsigned = save(on_cpu, {**metadata, "format": _FORMAT, "digest": _NO_DIGEST})
+    entry = {**metadata, "format": _FORMAT, "digest": _NO_DIGEST}
+    unsigned = save(on_cpu, {_ENTRY: json.dumps(entry, sort_keys=True)})
     digest = hashlib.sha256(unsigned).hexdigest()
     content = unsigned.replace(_NO_DIGEST.encode(), digest.encode(), 1)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -89,7 +95,8 @@ def _read_header(path: Path, content: bytes) -> tuple[dict[str, str], int]:
     end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     try:
         header = msgspec.json.decode(content[_LENGTH_BYTES:end], type=dict[str, msgspec.Raw])
-        metadata = msgspec.json.decode(header.pop("__metadata__", b"{}"), type=dict[str, str])
+        entries = msgspec.json.decode(header.pop("__metadata__", b"{}"), type=dict[str, str])
+        metadata = msgspec.json.decode(entries.get(_ENTRY, "{}"), type=dict[str, str])
         tensors = [msgspec.json.decode(entry, type=_Entry) for entry in header.values()]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise CheckpointCorruptError(

@@ -1,0 +1,166 @@
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Script = Callable[..., Any]
+
+
+@pytest.fixture
+def script(ttt: Callable, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Run `ttt interactive` on some lines."""
+
+    def run(*lines: str, flags: tuple[str, ...] = ("--quiet",)) -> object:
+        content = "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        limits = ("--max-tokens", "12", "--no-stop-at-eos")
+        return ttt("interactive", str(trained), *limits, *flags)
+
+    return run
+
+
+def test_a_script_gives_answers_and_nothing_else_and_ends_with_its_input(script: Script) -> None:
+    code, out, err = script("Once", "Then")
+    assert (code, err) == (0, "")
+    assert script("Once", "Then").out == out
+    assert out != script("Once").out
+    assert out.startswith(script("Once").out)
+
+
+def test_an_answer_is_that_of_generate(ttt: Callable, trained: Path, script: Script) -> None:
+    flags = ("--max-tokens", "12", "--no-stop-at-eos", "--quiet")
+    alone = ttt("generate", str(trained), "Once", *flags).out
+    assert "Once" + script("Once").out == alone
+    [answer, further] = map(json.loads, script("Once", "Then", flags=("--json",)).out.splitlines())
+    assert "Once" + answer["text"] + "\n" == alone
+    assert answer["finish_reason"] == "length"
+    assert further["prompt_tokens"] == 4 + 12 + len("\nThen")
+
+
+@pytest.mark.parametrize("leave", ["quit", "exit", "/quit"])
+def test_words_that_leave(script: Script, leave: str) -> None:
+    assert script("Once", leave, "Then") == script("Once")
+
+
+@pytest.mark.parametrize("line", ["", "/reset", "/set seed 0", "set max_tokens 12"])
+def test_lines_that_say_nothing_to_the_model(script: Script, line: str) -> None:
+    assert script(line, "Once") == script("Once")
+
+
+def test_the_seeds_words_and_commands_set_and_show(script: Script) -> None:
+    out = script(
+        "set max_tokens 3",
+        "set temperature 0.5",
+        "set top_k none",
+        "/set --repetition-penalty 1.3",
+        "set stop-at-eos true",
+        r"/set stop .\n",
+        "show settings",
+    ).out
+    assert dict(line.split(maxsplit=1) for line in out.splitlines()) == {
+        "max_tokens": "3",
+        "temperature": "0.5",
+        "top_k": "0",
+        "top_p": "1.0",
+        "repetition_penalty": "1.3",
+        "seed": "0",
+        "stop": r"'.\n'",
+        "stop_at_eos": "True",
+        "text": "0 tokens",
+    }
+    assert script("show").out == script("/show").out
+    assert "/save FILE" in script("help").out
+
+
+def test_settings_take_effect(script: Script) -> None:
+    assert len(script("/set max_tokens 1", "Once").out) < len(script("Once").out)
+
+
+def test_a_fork_comes_back_to_the_same_answer(script: Script) -> None:
+    first, second = (
+        script("Once", "Then").out,
+        script("Once", "/fork", "Never", "/back", "Then").out,
+    )
+    assert second.startswith(script("Once", "Never").out)
+    assert second.endswith(first.removeprefix(script("Once").out))
+
+
+def test_a_saved_text_goes_on_as_if_it_had_not_been_left(script: Script, tmp_path: Path) -> None:
+    state = tmp_path / "with space.state"
+    begun = script("Once", f"/save {state}").out
+    rest = script(f"/load {state}", "Then").out
+    assert begun + rest == script("Once", "Then").out
+    assert script("Then", flags=("--quiet", "--state-in", str(state))).out == rest
+    empty_line = script(f"/load {state}", "").out
+    assert empty_line == script("Once", "").out.removeprefix(begun)
+
+
+def test_reset_forgets_the_text(script: Script) -> None:
+    assert script("Once", "/reset", "Then").out == script("Once").out + script("Then").out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/hepl", "no command /hepl; did you mean /help"),
+        ("set temprature 1", "no setting `temprature`; did you mean temperature"),
+        ("set", "set needs a setting"),
+        ("set temperature", "temperature needs a value"),
+        ("set temperature hot", "temperature is hot; expected `float`"),
+        ("set temperature -1", "temperature is -1.0; expected 0"),
+        ("set max_tokens 1.5", "max_tokens is 1.5; expected `int`"),
+        ("/save", "/save needs the name of a file"),
+        ("/save /nowhere/a.state", "could not write /nowhere/a.state: No such file"),
+        ("/load /nowhere/a.state", "no state at /nowhere/a.state"),
+        ("/back", "there is no point to return to"),
+        ("caf\udce9", "line 1 of stdin is not UTF-8"),
+    ],
+)
+def test_a_mistake_is_one_line_and_the_text_goes_on(
+    script: Script, line: str, message: str
+) -> None:
+    code, out, err = script(line, "Once")
+    assert (code, out) == (0, script("Once").out)
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_line_that_begins_with_a_space_is_text(script: Script) -> None:
+    assert script(" quit").out != ""
+
+
+def test_on_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ttt_cli", "interactive", str(trained), "--quiet"]
+    endless = ["--no-stop-at-eos", "--max-tokens", "1000000"]
+    with subprocess.Popen([*command, *endless], stdin=theirs, stdout=theirs) as process:
+        os.close(theirs)
+        seen = b""
+
+        def read_until(text: bytes) -> None:
+            nonlocal seen
+            while text not in seen:
+                seen += os.read(ours, 1024)
+            seen = seen.partition(text)[2]
+
+        read_until(b"> ")
+        os.write(ours, b"Once\n")
+        read_until(b"Once")
+        seen = os.read(ours, 1024)
+        while len(seen) < 20:
+            seen += os.read(ours, 1024)
+        process.send_signal(signal.SIGINT)
+        read_until(b"\n> ")
+        os.write(ours, b"show\n")
+        read_until(b"tokens")
+        os.write(ours, b"\x04")
+        assert process.wait(timeout=30) == 0
+    os.close(ours)
