@@ -209,7 +209,11 @@ def test_the_tokenizer_may_be_named_if_it_is_the_runs(ttt: Callable, trained: Pa
         (("A", "-"), 3, "give it alone"),
         (("--prompts-file", "nowhere.txt"), 3, "--prompts-file nowhere.txt: No such file"),
         (("A", "B", "--state-out", "a.state"), 3, "--state-out holds the state of one text"),
-        (("--state-out", "nowhere/a.state"), 5, "--state-out nowhere/a.state: there is no folder"),
+        (
+            ("--state-out", "nowhere/a.state"),
+            5,
+            "cannot write nowhere/a.state: there is no folder nowhere",
+        ),
         (("--state-out", "."), 5, "is a folder"),
         (("--state-in", "nowhere"), 5, "no state at nowhere"),
         (("--state-in", __file__), 5, "is no readable state"),

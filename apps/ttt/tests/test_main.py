@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,24 @@ def test_reader_that_leaves_is_no_error() -> None:
     os.close(write_end)
     assert done.stderr == b""
     assert done.returncode == 1
+
+
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    command = [sys.executable, "-m", "ttt_cli", "config", "schema"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "No space left on device" in done.stderr
+
+
+def test_an_error_of_the_system_is_one_line(ttt: Callable, failing: Callable) -> None:
+    failing(PermissionError(13, "Permission denied", "notes.txt"))
+    assert ttt("fail") == (1, "", "error: [Errno 13] Permission denied: 'notes.txt'\n")
+
+
+def test_closed_streams_are_empty_ones() -> None:
+    command = f"exec {sys.executable} -m ttt_cli --version <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
 
 
 def test_help_imports_no_command_and_nothing_heavy() -> None:

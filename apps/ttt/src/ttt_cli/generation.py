@@ -247,21 +247,25 @@ def _checkpoint_path(run: Path, checkpoint: str) -> Path:
     )
 
 
-def check_writable(option: str, path: str, *, replace: bool = True) -> None:
+def check_writable(path: str, *, replace: bool = True) -> None:
     """Refuse a file that cannot be written before the work it is to hold is done.
 
     Raises:
         CheckpointError: the folder is missing or not writable, or something is in the way.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise CheckpointError(f"{option} {path}: there is no folder {target.parent}")
-    if target.is_dir():
-        raise CheckpointError(f"{option} {path} is a folder; expected the name of a file")
-    if not os.access(target.parent, os.W_OK):
-        raise CheckpointError(f"{option} {path}: the folder {target.parent} is not writable")
-    if target.exists() and not replace:
-        raise CheckpointError(f"{option} {path} exists; choose another name or add --overwrite")
+    folder = target.parent
+    obstacle = None
+    if not folder.is_dir():
+        obstacle = f"there is no folder {folder}"
+    elif target.is_dir():
+        obstacle = "it is a folder; expected the name of a file"
+    elif not os.access(folder, os.W_OK):
+        obstacle = f"the folder {folder} is not writable"
+    elif target.exists() and not replace:
+        obstacle = "it exists; choose another name or add --overwrite"
+    if obstacle:
+        raise CheckpointError(f"cannot write {path}: {obstacle}")
 
 
 def read_text(

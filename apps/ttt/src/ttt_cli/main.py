@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,6 +62,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args: the command line after `ttt`; None: that of the process.
     """
     args = list(sys.argv[1:] if args is None else args)
+    _open_closed_streams()
     try:
         if COMPLETE_VARIABLE in os.environ:
             from typer.completion import completion_init
@@ -72,10 +74,11 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader has left; what is still buffered must not fail again at interpreter exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _drop_unwritable_output()
         code = 1
+        if not isinstance(error, BrokenPipeError):  # else the reader has what it wanted
+            _report(error, code, args)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if not isinstance(code, int):
@@ -106,6 +109,21 @@ def _root(
         print(f"ttt {installed_version('ttt')}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
+
+
+def _open_closed_streams() -> None:
+    """Give a process started without stdin, stdout or stderr empty ones, which Python does not."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  (for good)
+
+
+def _drop_unwritable_output() -> None:
+    """Make sure that what is still buffered does not fail again at interpreter exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: Exception, code: int, args: Sequence[str]) -> None:

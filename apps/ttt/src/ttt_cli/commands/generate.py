@@ -78,7 +78,7 @@ def generate(
     if state_out is not None:
         if len(texts) * samples > 1:
             raise InvalidValueError("--state-out holds the state of one text; give one prompt")
-        check_writable("--state-out", state_out)
+        check_writable(state_out)
     generation.check()
     session = open_session(run, checkpoint, tokenizer, state_in)
     answers: list[Written] = []

@@ -18,7 +18,7 @@ from ttt_cli.generation import (
     read_text,
 )
 from ttt_cli.options import Common, common_options
-from ttt_cli.progress import ProgressLine, duration, megabytes, table
+from ttt_cli.progress import ProgressLine, duration, table
 from ttt_config import CheckpointError, CheckpointMismatchError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def save(
     The size of the state does not depend on the length of the text. To go on from it:
     `ttt generate RUN --state-in FILE` or `ttt interactive RUN --state-in FILE`.
     """
-    check_writable("FILE", file, replace=overwrite or file == state_in)
+    check_writable(file, replace=overwrite or file == state_in)
     content = _read(text, text_file, default="-")
     session = open_session(run, checkpoint, tokenizer, state_in)
     _feed(session, content, common)
@@ -118,7 +118,7 @@ def load(
     if (content is None) != (out is None):
         raise InvalidValueError("a text to read on needs --out, and --out a text: --text or --file")
     if out is not None:
-        check_writable("--out", out, replace=overwrite or Path(out) == Path(file))
+        check_writable(out, replace=overwrite or Path(out) == Path(file))
     session = open_session(run, checkpoint, tokenizer, file)
     if content is not None and out is not None:
         _feed(session, content, common)
@@ -139,7 +139,7 @@ def fork(
 
     facts, content = _facts(file), Path(file).read_bytes()
     for copy in copies:
-        check_writable("COPY", copy, replace=overwrite)
+        check_writable(copy, replace=overwrite)
         if Path(copy).exists() and Path(copy).samefile(file):
             raise InvalidValueError(f"COPY {copy} is the state itself; choose another name")
     for copy in copies:
@@ -242,7 +242,7 @@ def _print(facts: StateFacts, common: Common) -> None:
         print(
             table(
                 [
-                    ("state", f"{facts.file}, {megabytes(facts.bytes)}, whole"),
+                    ("state", f"{facts.file}, {facts.bytes:,} bytes, whole"),
                     ("text", f"{facts.position:,} tokens, {len(facts.unread)} of them unread"),
                     ("model", facts.model),
                     ("parameters", facts.parameters_sha256),
