@@ -43,7 +43,7 @@ def generate(
     generation: Generation,
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PROMPT]...", help="Text to continue; -: read it from stdin."),
+        typer.Argument(metavar="PROMPT...", help="Text to continue; -: read it from stdin."),
     ] = None,
     prompt_file: Annotated[
         str | None, typer.Option("--prompt-file", metavar="FILE", help="Read the prompt from it.")
@@ -81,18 +81,17 @@ def generate(
         check_writable(state_out)
     generation.check()
     session = open_session(run, checkpoint, tokenizer, state_in)
-    answers: list[Written] = []
-    if len(texts) * samples == 1:
-        show = stream and not common.json
-        answers += [_write_one(session, texts[0], generation, run, show=show)]
-    else:
-        stream = False
+    if len(texts) * samples > 1:
         jobs = [(text, sample) for text in texts for sample in range(samples)]
         for begin in range(0, len(jobs), BATCH_SIZE):
-            answers += _write_together(session, jobs[begin : begin + BATCH_SIZE], generation, run)
+            batch = jobs[begin : begin + BATCH_SIZE]
+            _print(_write_together(session, batch, generation, run), common, first=begin == 0)
+        return
+    shown = stream and not common.json
+    answer = _write_one(session, texts[0], generation, run, show=shown)
     if state_out is not None:
         session.save(state_out)
-    _print(answers, common, streamed=stream)
+    _print([answer], common, shown=shown)
 
 
 def _write_one(
@@ -155,15 +154,23 @@ def _write_together(
     ]
 
 
-def _print(answers: Sequence[Written], common: Common, *, streamed: bool) -> None:
+def _print(
+    answers: Sequence[Written], common: Common, *, first: bool = True, shown: bool = False
+) -> None:
+    """Print answers written together; texts have an empty line between them.
+
+    Args:
+        answers: what was written.
+        common: `--json` and `--quiet`.
+        first: nothing was printed before.
+        shown: the text has been printed already.
+    """
     if common.json:
         for answer in answers:
-            print(msgspec.json.encode(answer).decode())
+            print(msgspec.json.encode(answer).decode(), flush=True)
         return
-    if streamed:
-        print()
-    else:
-        print("\n\n".join(answer.prompt + answer.text for answer in answers))
+    texts = "\n\n".join(answer.prompt + answer.text for answer in answers)
+    print("" if shown else texts if first else f"\n{texts}", flush=True)
     if not common.quiet:
         num_tokens = sum(answer.tokens for answer in answers)
         print(f"[{num_tokens} tokens, {answers[-1].tokens_per_s:,.0f} tokens/s]", file=sys.stderr)
