@@ -54,7 +54,14 @@ def test_a_run_tells_what_it_is_how_it_goes_and_what_it_came_to(
     assert printed.endswith(f"ttt generate '{out}'\n")
     assert load(out).train.steps == 4
     assert {path.name for path in out.iterdir()} == {
-        *("config.toml", "run.json", "tokenizer.json", "metrics.jsonl", "checkpoints")
+        *(
+            "config.toml",
+            "run.json",
+            "tokenizer.json",
+            "metrics.jsonl",
+            "events.jsonl",
+            "checkpoints",
+        )
     }
     assert json.loads((out / "run.json").read_text())["seed"] == 0
 
@@ -123,3 +130,42 @@ def test_help_and_bad_values_never_import_torch() -> None:
     loaded = set(done.stderr.split())
     assert "ttt_cli.commands.generate" in loaded
     assert not loaded & {"torch", "numpy", "ttt_training", "ttt_layer", "ttt_data"}
+
+
+def test_a_run_is_resumed_from_its_directory_wherever_it_was_moved(
+    ttt: Callable, train: Callable, tmp_path: Path
+) -> None:
+    assert train("--out", str(tmp_path / "begun")).code == 0
+    (tmp_path / "begun").rename(tmp_path / "moved")
+    code, printed, err = ttt("train", "--resume", str(tmp_path / "moved"), "--steps", "6")
+    assert (code, err) == (0, "")
+    assert "changed    train.steps: 4 -> 6" in printed
+    assert f"resumed    {tmp_path}/moved/checkpoints/step-000004, after step 4" in printed
+    assert f"saved {tmp_path}/moved/checkpoints/step-000006" in printed
+    assert load(tmp_path / "moved").train.steps == 6
+    printed = ttt("train", "--out", str(tmp_path / "moved"), "--resume", "auto").out
+    assert "warning: nothing to do: the run has taken 6 of 6 steps; raise --steps" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--resume", "nowhere"), 3, "error: cannot read the configuration nowhere: No such file"),
+        (("--resume", "{run}", "--seed", "5"), 3, "`train.seed` was 0, now 5; leave them out"),
+        (("--resume", "{run}/checkpoints/step-000001"), 5, "step-000001"),
+    ],
+)
+def test_what_cannot_be_resumed_is_one_line(
+    ttt: Callable,
+    train: Callable,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    train("--out", str(tmp_path / "run"))
+    given = [argument.format(run=tmp_path / "run") for argument in arguments]
+    result = ttt("train", *given)
+    assert result.code == code
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1

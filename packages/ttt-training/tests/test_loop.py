@@ -162,7 +162,7 @@ def test_a_bad_gradient_behind_a_good_loss_stops_too(
     tiny: ConfigMaker, tmp_path: Path, steps_taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "ttt_training.loop.clip_grad_norm_", lambda *_arguments: torch.tensor(torch.inf)
+        "ttt_training.step.clip_grad_norm_", lambda *_arguments: torch.tensor(torch.inf)
     )
     with pytest.raises(NonFiniteError, match=r"step 1: loss \d.*, gradient norm inf"):
         train(tiny(tmp_path))

@@ -20,8 +20,12 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     steps: Annotated[Count, option("optimizer steps")] = 300
     batch_size: Annotated[
-        Count, option("sequences per optimizer step", "--batch-size", "--batch")
+        Count, option("sequences per forward pass", "--batch-size", "--batch")
     ] = 8
+    grad_accum_steps: Annotated[
+        Count,
+        option("forward passes per optimizer step", "--grad-accum-steps", "--grad-accum"),
+    ] = 1
     lr: Annotated[Positive, option("peak learning rate")] = 3e-3
     min_lr: Annotated[NonNegative, option("learning rate at the last step")] = 1e-5
     warmup_steps: Annotated[Natural, option("steps of linear warm-up")] = 30
@@ -45,6 +49,9 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     eval_batches: Annotated[Count, option("batches per evaluation")] = 8
     log_every: Annotated[Count, option("steps between logged losses")] = 10
     save_every: Annotated[Count, option("steps between checkpoints")] = 100
+    keep_last: Annotated[
+        Count, option("checkpoints to keep, the newest; that of the lowest val loss stays, too")
+    ] = 3
     seed: Annotated[
         Natural, Meta(le=2**63 - 1), option("seed of the parameters and of the data order")
     ] = 0

@@ -123,7 +123,7 @@ def _loader(
         return Loader(
             Mixture(list(zip(splits, weights, strict=True))),
             seq_len=config.model.max_seq_len,
-            global_batch_size=config.train.batch_size,
+            global_batch_size=config.train.batch_size * config.train.grad_accum_steps,
             seed=derive_seed(config.train.seed, "batches"),
             mode=config.data.mode,
             shuffle=config.data.shuffle,

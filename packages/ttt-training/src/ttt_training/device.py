@@ -1,6 +1,8 @@
 """Where and in which arithmetic a model runs."""
 
 import platform
+import resource
+import sys
 
 import torch
 from torch import nn
@@ -24,6 +26,14 @@ def describe_device(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     return f"{device.type} ({platform.machine()}, {threads} thread{'s' if threads > 1 else ''})"
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Give the largest memory held so far: of the device, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def autocast(device: torch.device, dtype: Dtype) -> torch.autocast:

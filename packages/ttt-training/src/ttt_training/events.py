@@ -25,6 +25,8 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_fie
     device: str
     steps: int
     tokens_per_step: int
+    left_out: list[str] = []
+    """What could not be used of the text, a line for each kind of problem."""
     unigram_entropy: float
     """Entropy of the training tokens' frequencies, nats a token: the loss of a model that knows
     how often each token occurs and nothing else."""
@@ -44,6 +46,10 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, tag="step", tag_fiel
     """Training tokens read since the start of the run."""
     tokens_per_s: float
     """Over the steps since the last record, without evaluations and saves."""
+    data_time_s: float
+    """Of a step, waiting for its batch; mean since the last record."""
+    peak_memory_bytes: int
+    """Of the device, or of the process on a CPU, since the start."""
 
 
 class EvalRecord(msgspec.Struct, frozen=True, kw_only=True, tag="eval", tag_field="event"):
@@ -56,6 +62,31 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True, tag="eval", tag_fiel
     """exp(val_loss)."""
     val_bpb: float
     """Bits a byte of text, comparable between tokenizers."""
+
+
+class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field="event"):
+    """A run goes on from a checkpoint."""
+
+    step: int
+    checkpoint: str
+    skipped: list[str]
+    """Newer checkpoints that cannot be used, and why."""
+    changed: list[str]
+    """Settings that differ from those the run was begun with."""
+
+
+class RunWarning(msgspec.Struct, frozen=True, kw_only=True, tag="warning", tag_field="event"):
+    """Something went wrong and the run goes on."""
+
+    step: int
+    message: str
+
+
+class RunStopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop", tag_field="event"):
+    """A signal ended the run; it can be resumed."""
+
+    step: int
+    signal: str
 
 
 class CheckpointSaved(
@@ -85,4 +116,13 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_fie
     """The same under the fast weights that have learned from it."""
 
 
-TrainEvent = RunStarted | StepRecord | EvalRecord | CheckpointSaved | TrainResult
+TrainEvent = (
+    RunStarted
+    | RunResumed
+    | StepRecord
+    | EvalRecord
+    | CheckpointSaved
+    | RunWarning
+    | RunStopped
+    | TrainResult
+)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from ttt_config import CheckpointMismatchError, RunConfig, load
+from ttt_config import RunConfig, load
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.build import build_model
 from ttt_training.checkpoint import latest_checkpoint, load_checkpoint
 from ttt_training.device import default_device
-from ttt_training.manifest import read_manifest
-from ttt_training.run_dir import RunDir, find_run
+from ttt_training.run_dir import check_identity, find_run
 
 
 def load_run(path: str | Path) -> tuple[TTTModel, Tokenizer, RunConfig]:
@@ -31,21 +30,8 @@ def load_run(path: str | Path) -> tuple[TTTModel, Tokenizer, RunConfig]:
     run, checkpoint = find_run(Path(path))
     checkpoint = checkpoint or latest_checkpoint(run.checkpoints)
     config = load(run.config)
-    _check_identity(run, checkpoint)
+    check_identity(run, checkpoint)
     tokenizer = Tokenizer.load(str(run.tokenizer))
     model = build_model(config)
     load_checkpoint(checkpoint, model)
     return model.to(default_device()).eval(), tokenizer, config
-
-
-def _check_identity(run: RunDir, checkpoint: Path) -> None:
-    trained, found = read_manifest(checkpoint).run, run.identity()
-    if trained.model_config_sha256 != found.model_config_sha256:
-        raise CheckpointMismatchError(
-            f"{run.config}: the table `model` is not the one {checkpoint.name} was trained with; "
-            "restore it"
-        )
-    if trained.tokenizer_sha256 != found.tokenizer_sha256:
-        raise CheckpointMismatchError(
-            f"{run.tokenizer} is not the one {checkpoint.name} was trained with; restore it"
-        )

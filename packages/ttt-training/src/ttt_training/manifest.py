@@ -9,10 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from ttt_config import CheckpointCorruptError, CheckpointIncompleteError
+from ttt_config import (
+    CheckpointCorruptError,
+    CheckpointIncompleteError,
+    CheckpointMismatchError,
+)
 
 MANIFEST_NAME = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,10 +42,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     step: int
     """Optimizer steps taken."""
     run: RunIdentity
+    val_loss: float | None = None
+    """Nats a token on the validation split at this step, if it was evaluated."""
+    versions: dict[str, str] = {}
+    """Of the packages that wrote it."""
     files: dict[str, FileEntry]
     """By name; plain names only, all in the manifest's own directory."""
     manifest_sha256: str = ""
     """Hash of this manifest with this field empty."""
+
+
+class _Version(msgspec.Struct):
+    """The one field that every format has."""
+
+    format: int
 
 
 def hash_file(path: Path) -> FileEntry:
@@ -63,20 +77,23 @@ def read_manifest(directory: Path) -> Manifest:
 
     Raises:
         CheckpointIncompleteError: there is no manifest.
-        CheckpointCorruptError: it is damaged, of a later format, or names a file elsewhere.
+        CheckpointCorruptError: it is damaged, or names a file elsewhere.
+        CheckpointMismatchError: it is of another format.
     """
     path = directory / MANIFEST_NAME
     if not path.is_file():
         raise CheckpointIncompleteError(f"{path} is missing: {directory} is no whole checkpoint")
     content = path.read_bytes()
     try:
+        version = msgspec.json.decode(content, type=_Version).format
+        if version != _FORMAT:
+            raise CheckpointMismatchError(
+                f"{path} has format {version}, this version of ttt reads format {_FORMAT}; use the "
+                "version that wrote it"
+            )
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CheckpointCorruptError(f"{path} is damaged: {error}") from error
-    if manifest.format != _FORMAT:
-        raise CheckpointCorruptError(
-            f"{path} has format {manifest.format}; this version of ttt reads format {_FORMAT}"
-        )
     # Byte for byte, so that no spelling of the same content passes, repeated keys included.
     if encode_manifest(manifest) != content:
         raise CheckpointCorruptError(f"{path} is damaged: its content does not match its hash")

@@ -1,33 +1,60 @@
 """Where the numbers of a run go: metrics.jsonl, the caller, a line each on the console."""
 
+import errno
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from io import FileIO
 from types import TracebackType
+from typing import NamedTuple
 
 import msgspec
 
-from ttt_training.events import EvalRecord, StepRecord, TrainEvent
+from ttt_training.events import EvalRecord, RunWarning, StepRecord, TrainEvent
+from ttt_training.run_dir import RunDir
 
 
 class Reporter:
-    """Hands every event to the caller and appends the records among them to metrics.jsonl.
+    """Hands every event to the caller and appends it to metrics.jsonl or events.jsonl.
 
     Each line is one unbuffered write, so a killed run has lost none, and whoever follows the
-    file sees each at once.
+    files sees each at once. A full disk does not stop a run: what could not be written is told
+    once, as a warning.
     """
 
-    def __init__(self, metrics: Path, on_event: Callable[[TrainEvent], None] | None) -> None:
-        self._stream = metrics.open("ab", buffering=0)
+    def __init__(self, run: RunDir, on_event: Callable[[TrainEvent], None] | None) -> None:
+        self._metrics = run.metrics.open("ab", buffering=0)
+        self._events = run.events.open("ab", buffering=0)
         self._on_event = on_event
+        self._told = False
 
     def __call__(self, event: TrainEvent) -> None:
         """Report one event."""
         if isinstance(event, StepRecord | EvalRecord):
-            self._stream.write(msgspec.json.encode(event) + b"\n")
+            self._append(self._metrics, msgspec.json.encode(event), event.step)
+        else:
+            moment = datetime.now(UTC).isoformat(timespec="seconds")
+            line = {"time": moment, **msgspec.to_builtins(event)}
+            self._append(self._events, msgspec.json.encode(line), getattr(event, "step", 0))
         if self._on_event is not None:
             self._on_event(event)
+
+    def _append(self, stream: FileIO, line: bytes, step: int) -> None:
+        start = stream.tell()
+        try:
+            written, reason = stream.write(line + b"\n"), os.strerror(errno.ENOSPC)
+        except OSError as error:
+            written, reason = 0, str(error.strerror)
+        if written == len(line) + 1:
+            return
+        with suppress(OSError):
+            stream.truncate(start)  # no half line
+        if not self._told and self._on_event is not None:
+            self._told = True
+            message = f"cannot write {stream.name}: {reason}; records are being lost"
+            self._on_event(RunWarning(step=step, message=message))
 
     def __enter__(self) -> "Reporter":
         return self
@@ -38,15 +65,33 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        self._metrics.close()
+        self._events.close()
+
+
+class Rates(NamedTuple):
+    """What a `Throughput` measured."""
+
+    tokens_per_s: float
+    wait_s: float
+    """Of a step, mean."""
 
 
 class Throughput:
-    """Tokens a second over the steps since it was last asked; what lies between does not count."""
+    """The speed of the steps since it was last asked; what lies between them does not count."""
 
     def __init__(self) -> None:
-        self._tokens = 0
-        self._seconds = 0.0
+        self._steps = self._tokens = 0
+        self._wait_s = self._seconds = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time the wait for a batch, which is part of the step."""
+        started = time.perf_counter()
+        yield
+        waited_s = time.perf_counter() - started
+        self._wait_s += waited_s
+        self._seconds += waited_s
 
     @contextmanager
     def measure(self, tokens: int) -> Iterator[None]:
@@ -55,12 +100,14 @@ class Throughput:
         yield
         self._seconds += time.perf_counter() - started
         self._tokens += tokens
+        self._steps += 1
 
-    def take(self) -> float:
-        """Give the rate and begin again."""
-        rate = self._tokens / self._seconds
-        self._tokens, self._seconds = 0, 0.0
-        return rate
+    def take(self) -> Rates:
+        """Give the rates and begin again."""
+        rates = Rates(self._tokens / self._seconds, self._wait_s / self._steps)
+        self._steps = self._tokens = 0
+        self._wait_s = self._seconds = 0.0
+        return rates
 
 
 def step_line(record: StepRecord, *, total_steps: int) -> str:
@@ -69,7 +116,9 @@ def step_line(record: StepRecord, *, total_steps: int) -> str:
     return (
         f"step {record.step:>{len(str(total_steps))}}/{total_steps}  loss {record.loss:.4f}  "
         f"lr {record.lr:.2e}  grad norm {record.grad_norm:.3f}  "
-        f"{record.tokens_per_s:,.0f} tokens/s  ETA {duration(tokens_left / record.tokens_per_s)}"
+        f"{record.tokens_per_s:,.0f} tokens/s  data {record.data_time_s * 1e3:.1f} ms  "
+        f"memory {record.peak_memory_bytes / 2**30:.2f} GiB  "
+        f"ETA {duration(tokens_left / record.tokens_per_s)}"
     )
 
 

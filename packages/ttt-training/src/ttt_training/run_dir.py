@@ -4,7 +4,8 @@ config.toml      the configuration with every value resolved
 run.json         versions, hardware, seed and command
 tokenizer.json   the tokenizer itself
 metrics.jsonl    one record a logged step or evaluation
-checkpoints/     step-000100/{model.safetensors,manifest.json}, ...
+events.jsonl     what else happened, and when: starts, checkpoints, warnings, signals
+checkpoints/     step-000100/, ... (`ttt_training.checkpoint`)
 """
 
 import hashlib
@@ -19,12 +20,18 @@ from pathlib import Path
 import msgspec
 import torch
 
-from ttt_config import CheckpointIncompleteError, ConfigError, RunConfig, dump
+from ttt_config import (
+    CheckpointIncompleteError,
+    CheckpointMismatchError,
+    ConfigError,
+    RunConfig,
+    dump,
+)
 from ttt_data import Tokenizer
 from ttt_training.checkpoint import remove_checkpoints
 from ttt_training.device import describe_device
 from ttt_training.durable import write_durably
-from ttt_training.manifest import RunIdentity
+from ttt_training.manifest import RunIdentity, read_manifest
 
 _PACKAGES = ("ttt-training", "ttt-layer", "ttt-data", "torch", "numpy", "tokenizers", "safetensors")
 
@@ -51,11 +58,12 @@ class RunDir:
         self.info = path / "run.json"
         self.tokenizer = path / "tokenizer.json"
         self.metrics = path / "metrics.jsonl"
+        self.events = path / "events.jsonl"
         self.checkpoints = path / "checkpoints"
 
     @property
     def _contents(self) -> tuple[Path, ...]:
-        return (self.config, self.info, self.tokenizer, self.metrics, self.checkpoints)
+        return (self.config, self.info, self.tokenizer, self.metrics, self.events, self.checkpoints)
 
     def check_free(self, *, overwrite: bool) -> None:
         """Make sure that a run may begin here, without changing anything.
@@ -115,7 +123,13 @@ class RunDir:
         if not self.info.is_file():
             return
         remove_checkpoints(self.checkpoints)
-        for path in (self.config, self.tokenizer, self.metrics, self.info):  # the mark goes last
+        for path in (
+            self.config,
+            self.tokenizer,
+            self.metrics,
+            self.events,
+            self.info,
+        ):  # the mark goes last
             path.unlink(missing_ok=True)
 
 
@@ -144,6 +158,24 @@ def find_run(path: Path) -> tuple[RunDir, Path | None]:
         if not needed.is_file():
             raise CheckpointIncompleteError(f"{needed} is missing; the run is not complete")
     return run, checkpoint
+
+
+def check_identity(run: RunDir, checkpoint: Path) -> None:
+    """Make sure that a checkpoint belongs to the configuration and tokenizer beside it.
+
+    Raises:
+        CheckpointMismatchError: it does not.
+    """
+    trained, found = read_manifest(checkpoint).run, run.identity()
+    if trained.model_config_sha256 != found.model_config_sha256:
+        raise CheckpointMismatchError(
+            f"{run.config}: the table `model` is not the one {checkpoint.name} was trained with; "
+            "restore it"
+        )
+    if trained.tokenizer_sha256 != found.tokenizer_sha256:
+        raise CheckpointMismatchError(
+            f"{run.tokenizer} is not the one {checkpoint.name} was trained with; restore it"
+        )
 
 
 def _info(config: RunConfig, device: torch.device) -> RunInfo:

@@ -8,7 +8,13 @@ from ttt_layer import TTTModel
 from ttt_training.data import TrainingData
 from ttt_training.device import describe_device, device_of
 from ttt_training.evaluate import measure_inner_loss
-from ttt_training.events import CheckpointSaved, EvalRecord, RunStarted, TrainResult
+from ttt_training.events import EvalRecord, RunStarted, TrainResult
+
+
+def tokens_per_step(config: RunConfig) -> int:
+    """Return the tokens read for one optimizer step."""
+    settings = config.train
+    return settings.batch_size * settings.grad_accum_steps * config.model.max_seq_len
 
 
 def summarize_start(
@@ -27,8 +33,9 @@ def summarize_start(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         device=describe_device(device_of(model)),
         steps=config.train.steps,
-        tokens_per_step=config.train.batch_size * shape.max_seq_len,
+        tokens_per_step=tokens_per_step(config),
         unigram_entropy=data.unigram_entropy,
+        left_out=list(data.left_out),
     )
 
 
@@ -37,14 +44,14 @@ def summarize_end(
     data: TrainingData,
     model: TTTModel,
     validation: EvalRecord,
-    checkpoint: CheckpointSaved,
+    checkpoint: str,
 ) -> TrainResult:
     """Say what a run came to, and what its inner models learn from one validation batch."""
     batch = next(data.validation_batches(1))
     inner = measure_inner_loss(model, torch.from_numpy(batch.inputs).to(device_of(model)))
     return TrainResult(
         out=config.out,
-        checkpoint=checkpoint.path,
+        checkpoint=checkpoint,
         steps=validation.step,
         val_loss=validation.val_loss,
         val_ppl=validation.val_ppl,

@@ -1,6 +1,7 @@
 """`ttt train`: train a model and write a run directory."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -8,10 +9,11 @@ import typer
 
 from ttt_cli.app import new_app
 from ttt_cli.options import Common, Layers, common_options, config_options
-from ttt_config import resolve
+from ttt_config import RunConfig, resolve
+from ttt_config.layer import file_layer
 
 if TYPE_CHECKING:
-    from ttt_training.events import RunStarted, TrainEvent, TrainResult
+    from ttt_training.events import RunResumed, RunStarted, TrainEvent, TrainResult
 
 app = new_app()
 
@@ -25,12 +27,23 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in the directory, if there is one.")
     ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="auto|PATH",
+            help="Go on with a run: that at --out if it has a checkpoint (auto), or that of a run "
+            "directory or checkpoint. Its settings hold; those that may change can be given.",
+        ),
+    ] = None,
 ) -> None:
     """Train a language model and write a run directory.
 
     Without options: a small model, on built-in stories with the built-in tokenizer.
     """
     config, _ = resolve(*layers)
+    if resume is not None:
+        config = _config_to_resume(config, layers, resume)
 
     import ttt_training  # not above: it takes seconds, which --help and bad values can do without
     from ttt_training.events import TrainResult
@@ -45,12 +58,32 @@ def train(
         )
         print(text, flush=True)
 
-    ttt_training.train(config, overwrite=overwrite, on_event=show)
+    ttt_training.train(config, overwrite=overwrite, resume=resume, on_event=show)
+
+
+def _config_to_resume(config: RunConfig, layers: Layers, resume: str) -> RunConfig:
+    """The configuration of the run that goes on, under what the command line gives."""
+    folder = Path(config.out if resume == "auto" else resume)
+    if folder.parent.name == "checkpoints":  # that of one checkpoint
+        folder = folder.parent.parent
+    if resume == "auto" and not (folder / "config.toml").is_file():
+        return config
+    begun, _ = resolve(file_layer(folder), *layers)
+    return msgspec.structs.replace(begun, out=str(folder))  # it may have been moved
 
 
 def _describe(event: "TrainEvent", total_steps: int) -> str:
     """Write an event for people."""
-    from ttt_training.events import EvalRecord, RunStarted, StepRecord, TrainResult
+    from ttt_training.events import (
+        CheckpointSaved,
+        EvalRecord,
+        RunResumed,
+        RunStarted,
+        RunStopped,
+        RunWarning,
+        StepRecord,
+        TrainResult,
+    )
     from ttt_training.metrics import eval_line, step_line
 
     match event:
@@ -62,7 +95,20 @@ def _describe(event: "TrainEvent", total_steps: int) -> str:
             return eval_line(event, total_steps=total_steps)
         case TrainResult():
             return _describe_result(event)
-    return f"saved {event.path}"
+        case CheckpointSaved():
+            return f"saved {event.path}"
+        case RunResumed():
+            return _describe_resumed(event)
+        case RunWarning():
+            return f"warning: {event.message}"
+        case RunStopped():
+            return f"stopped by {event.signal} after step {event.step}"
+
+
+def _describe_resumed(event: "RunResumed") -> str:
+    lines = [f"skipped    {reason}" for reason in event.skipped]
+    lines += [f"changed    {change}" for change in event.changed]
+    return "\n".join([*lines, f"resumed    {event.checkpoint}, after step {event.step:,}"])
 
 
 def _describe_start(start: "RunStarted") -> str:
@@ -77,6 +123,7 @@ def _describe_start(start: "RunStarted") -> str:
             "plan": f"{start.steps:,} steps x {start.tokens_per_step:,} tokens = {tokens:,} tokens",
             "unigram": f"{start.unigram_entropy:.4f} nats a token, the entropy of the training "
             "tokens' frequencies",
+            **({"left out": "; ".join(start.left_out)} if start.left_out else {}),
         }
     )
 
