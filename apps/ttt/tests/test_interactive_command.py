@@ -2,10 +2,13 @@ import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +162,33 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained: Path) 
             seen += os.read(ours, 1024)
         process.send_signal(signal.SIGINT)
         read_until(b"\n> ")
+        process.send_signal(signal.SIGINT)  # at the prompt it only empties the line
+        while not select.select([ours], [], [], 0.5)[0]:  # lost if readline did not wait yet
+            process.send_signal(signal.SIGINT)
+        read_until(b"\n> ")
         os.write(ours, b"show\n")
-        read_until(b"tokens")
-        os.write(ours, b"\x04")
-        assert process.wait(timeout=30) == 0
+        read_until(b" tokens\r\n> ")
+        while process.poll() is None:  # as above
+            with suppress(OSError):
+                os.write(ours, b"\x04")
+            time.sleep(0.2)
+        assert process.returncode == 0
     os.close(ours)
+
+
+def test_ctrl_c_stops_the_answer_of_a_script_too(trained: Path) -> None:
+    command = [sys.executable, "-m", "ttt_cli", "interactive", str(trained), "--json"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--max-tokens", "1000000", "--no-stop-at-eos"], **pipes) as it:
+        assert it.stdin is not None
+        assert it.stdout is not None
+        it.stdin.write(b"help\nOnce\n")
+        it.stdin.flush()
+        while b"begins with a" not in it.stdout.readline():
+            pass
+        time.sleep(0.5)
+        it.send_signal(signal.SIGINT)
+        out, err = it.communicate(timeout=30)
+    answer = json.loads(out.splitlines()[-1])
+    assert (it.returncode, answer["finish_reason"], err) == (0, "interrupted", b"[interrupted]\n")
+    assert answer["tokens"] == len(answer["token_ids"]) > 0

@@ -99,7 +99,8 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     token_ids: list[int]
     """Those of a stop string included, which the text is not."""
     finish_reason: str
-    """`eos` at the end of a text, `length` at --max-tokens, `stop` at a stop string."""
+    """`eos` at the end of a text, `length` at --max-tokens, `stop` at a stop string; `interrupted`
+    by Ctrl-C."""
     tokens_per_s: float
     """Of all answers that were written together, without the time to read prompts."""
     temperature: float

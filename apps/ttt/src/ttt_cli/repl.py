@@ -83,7 +83,6 @@ class Repl:
             else:
                 self._answer(line)
         except KeyboardInterrupt:
-            print(flush=True)
             self._say("interrupted")
         except TTTError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
@@ -108,9 +107,12 @@ class Repl:
         prompt_tokens = session.position
         answer = self.generation.answer(session)
         started = time.perf_counter()
-        for piece in answer:
-            if not self._json:
-                print(piece, end="", flush=True)
+        try:
+            for piece in answer:
+                if not self._json:
+                    print(piece, end="", flush=True)
+        except KeyboardInterrupt:  # what was written so far stays in the text
+            self._say("interrupted")
         seconds = time.perf_counter() - started
         if not self._json:
             print(flush=True)
