@@ -39,19 +39,19 @@ def test_the_dtype_is_the_smallest_that_holds_every_id() -> None:
 
 
 @pytest.mark.parametrize("name", ["bpe-4096", "bytes"])
-def test_tags_follow_the_spans(name: str) -> None:
+def test_a_token_has_the_highest_mark_of_its_characters(name: str) -> None:
     tokenizer = Tokenizer.load(name)
-    document = chronicles.document(0, split="val")
-    ids, tags = packing.tag_tokens(document, tokenizer)
-    assert ids.shape == tags.shape
-    starts = np.concatenate(([0], np.cumsum(tokenizer.byte_lengths()[ids])))
-    for start, end, kind in document.segments():
-        inside = (starts[:-1] >= start) & (starts[1:] <= end)
-        assert set(tags[inside]) <= {["filler", "name", "answer"].index(kind)}
-    assert set(tags) == {packing.FILLER, packing.NAME, packing.ANSWER}
+    text = chronicles.document(0, split="val").text
+    marks = np.random.default_rng(0).integers(0, 9, len(text), dtype=np.int8)
+    ids, found = packing.mark_tokens(text, marks, tokenizer)
+    ends = np.cumsum(tokenizer.byte_lengths()[ids]).tolist()
+    starts = [0, *ends[:-1]]
+    assert ends[-1] == len(text)
+    assert found.tolist() == [
+        marks[start:end].max() for start, end in zip(starts, ends, strict=True)
+    ]
 
 
-def test_tags_need_a_tokenizer_that_keeps_every_byte() -> None:
-    document = chronicles.Document("é", ())
+def test_marks_need_a_tokenizer_that_keeps_every_byte() -> None:
     with pytest.raises(ValueError, match="do not add up to the text"):
-        packing.tag_tokens(document, BPE)
+        packing.mark_tokens("\u00e9", np.zeros(1, dtype=np.int8), BPE)

@@ -18,7 +18,7 @@ STEP = StepRecord(
     data_time_s=0.0002,
     peak_memory_bytes=3 << 29,
 )
-EVAL = EvalRecord(step=10, val_loss=6.0, val_ppl=403.4, val_bpb=2.4)
+EVAL = EvalRecord(step=10, val_loss=6.0, val_loss_error=0.02, val_ppl=403.4, val_bpb=2.4)
 
 
 def test_records_are_on_disk_as_soon_as_they_are_reported(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_console_line_gives_the_time_left_at_the_present_speed() -> None:
         "memory 1.50 GiB  ETA 9m40s"
     )
     assert eval_line(EVAL, total_steps=300) == (
-        "eval  10/300  val loss 6.0000  perplexity 403.40  bits/byte 2.4000"
+        "eval  10/300  val loss 6.0000 +- 0.0200  perplexity 403.40  bits/byte 2.4000"
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from ttt_cli.options import absorb, parameter
-from ttt_config import CheckpointError, CheckpointIncompleteError, InvalidValueError, TokenizerError
+from ttt_config import CheckpointError, InvalidValueError, TokenizerError
 
 if TYPE_CHECKING:
     from ttt_training import Sampling, Session
@@ -22,7 +22,9 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or a c
 Checkpoint = Annotated[
     str | None,
     typer.Option(
-        "--checkpoint", metavar="STEP", help="Take the checkpoint of this step, not the last."
+        "--checkpoint",
+        metavar="STEP",
+        help="Take the checkpoint of this step, or `best`, not the last.",
     ),
 ]
 TokenizerName = Annotated[
@@ -221,8 +223,9 @@ def open_session(
     """
     from ttt_data import Tokenizer
     from ttt_training import Session, load_run
+    from ttt_training.load import checkpoint_path
 
-    path = Path(run) if checkpoint is None else _checkpoint_path(Path(run), checkpoint)
+    path = Path(run) if checkpoint is None else checkpoint_path(run, checkpoint)
     model, own_tokenizer, _ = load_run(path)
     if tokenizer is not None and Tokenizer.load(tokenizer) != own_tokenizer:
         raise TokenizerError(
@@ -232,20 +235,6 @@ def open_session(
     if state_in is None:
         return Session(model, own_tokenizer)
     return Session.load(state_in, model, own_tokenizer)
-
-
-def _checkpoint_path(run: Path, checkpoint: str) -> Path:
-    """The directory of `--checkpoint`, given as a step or by name."""
-    name = f"step-{int(checkpoint):06d}" if checkpoint.isdecimal() else checkpoint
-    path = run / "checkpoints" / name
-    if path.is_dir() and path.name == name:
-        return path
-    found = sorted(entry.name for entry in run.glob("checkpoints/*") if entry.is_dir())
-    if not found:
-        raise CheckpointIncompleteError(f"--checkpoint {checkpoint}: no checkpoint in {run}")
-    raise CheckpointIncompleteError(
-        f"--checkpoint {checkpoint}: {run} has no {name}; it has {', '.join(found)}"
-    )
 
 
 def check_writable(path: str, *, replace: bool = True) -> None:

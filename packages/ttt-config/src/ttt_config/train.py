@@ -46,7 +46,9 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ] = "f32"
     eval_every: Annotated[Count, option("steps between evaluations")] = 100
-    eval_batches: Annotated[Count, option("batches per evaluation")] = 8
+    eval_batches: Annotated[
+        Natural, option("batches per evaluation, the first of the text; 0: the whole split")
+    ] = 0
     log_every: Annotated[Count, option("steps between logged losses")] = 10
     save_every: Annotated[Count, option("steps between checkpoints")] = 100
     keep_last: Annotated[

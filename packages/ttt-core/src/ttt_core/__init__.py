@@ -3,6 +3,7 @@
 from ttt_core.build import build_inner
 from ttt_core.eta import InnerLearningRate
 from ttt_core.inner import InnerModel
+from ttt_core.learning import scaled_inner_lr
 from ttt_core.linear import TTTLinear, TTTLinearAdam
 from ttt_core.mlp import TTTMLP
 from ttt_core.state import InnerState, OpenTokens
@@ -20,4 +21,5 @@ __all__ = [
     "TTTLinearAdam",
     "build_inner",
     "record_inner_traces",
+    "scaled_inner_lr",
 ]

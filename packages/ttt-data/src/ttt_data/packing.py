@@ -6,14 +6,10 @@ from itertools import chain
 import numpy as np
 
 from ttt_data.batches import BatchEncoder, batches
-from ttt_data.chronicles import Document
 from ttt_data.encoding import Encoder
 from ttt_data.store.header import token_dtype
 from ttt_data.store.split import ShardedSplit, TokenSplit
 from ttt_data.tokenizer import Tokenizer
-
-FILLER, NAME, ANSWER = 0, 1, 2
-"""What `tag_tokens` says of a token."""
 
 
 def pack(documents: Iterable[str], tokenizer: Tokenizer) -> TokenSplit:
@@ -39,22 +35,24 @@ def pack(documents: Iterable[str], tokenizer: Tokenizer) -> TokenSplit:
     return ShardedSplit([np.concatenate(pieces)], read_bounds=lambda: bounds, text_bytes=text_bytes)
 
 
-def tag_tokens(document: Document, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
-    """Encode a chronicle and say what each token is part of.
+def mark_tokens(
+    text: str, marks: np.ndarray, tokenizer: Tokenizer
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encode an ASCII text and give each token the highest mark of its characters.
 
     Args:
-        document: a chronicle; its text is ASCII, so characters are bytes.
+        text: characters that are bytes.
+        marks: of each character, (characters,), any integer type.
         tokenizer: byte-level, so that `byte_lengths` is exact.
 
     Returns:
-        The ids, (tokens,) int32, and for each of them `FILLER`, `NAME` or `ANSWER`, (tokens,)
-        uint8. A token that overlaps several spans counts for the highest of these.
+        The ids, (tokens,) int32, and the mark of each, (tokens,).
+
+    Raises:
+        ValueError: the tokens do not add up to the text.
     """
-    kinds = np.zeros(len(document.text), dtype=np.uint8)
-    for start, end, kind in document.spans:
-        kinds[start:end] = NAME if kind == "name" else ANSWER
-    ids = tokenizer.encode(document.text)
+    ids = tokenizer.encode(text)
     ends = np.cumsum(tokenizer.byte_lengths()[ids])
-    if len(ids) == 0 or ends[-1] != len(kinds):
+    if len(ids) == 0 or ends[-1] != len(marks):
         raise ValueError("the tokens do not add up to the text; is the tokenizer byte-level?")
-    return ids, np.maximum.reduceat(kinds, np.concatenate(([0], ends[:-1])))
+    return ids, np.maximum.reduceat(marks, np.concatenate(([0], ends[:-1])))

@@ -40,8 +40,8 @@ class TrainingData:
     """What could not be used of the text, a line for each kind of problem."""
 
     def validation_batches(self, count: int) -> Iterator[Batch]:
-        """Give the first batches of the validation split, in the order of the text."""
-        return islice(self.validation.in_order(), count)
+        """Give the first batches of the validation split in the order of the text; 0: all."""
+        return islice(self.validation.in_order(), count or None)
 
 
 def adopt_tokenizer(config: RunConfig) -> RunConfig:
@@ -97,6 +97,24 @@ def load_data(config: RunConfig, tokenizer: Tokenizer) -> TrainingData:
             for problem in corpus.problems
         ),
     )
+
+
+def load_split(config: RunConfig, tokenizer: Tokenizer, split: Split) -> tuple[Loader, int]:
+    """Open one split of the data of a configuration, to be read in the order of the text.
+
+    Returns:
+        Its windows, `train.batch_size` of them in a batch, and how many documents they are from.
+
+    Raises:
+        DataError: as `load_data`.
+    """
+    parts = parse_mixture(config.data.source)
+    corpora = [open_corpus(part.spec, tokenizer, config.data) for part in parts]
+    splits = _splits(corpora, split)
+    for tokens, part in zip(splits, parts, strict=True):
+        _counts(tokens, tokenizer, part)
+    documents = sum(len(tokens.document_bounds) - 1 for tokens in splits)
+    return _loader(splits, parts, config, split), documents
 
 
 def _splits(corpora: Sequence[Corpus], name: Split) -> list[TokenSplit]:

@@ -12,24 +12,26 @@ from torch import Tensor
 from ttt_config import DataError
 from ttt_config.train import Dtype
 from ttt_data import Batch
-from ttt_data.loading.batch import IGNORED_TARGET
 from ttt_layer import TTTModel, record_inner_traces
-from ttt_training.device import autocast, device_of
-from ttt_training.loss import cross_entropy
 from ttt_training.modes import eval_mode
+from ttt_training.surprisal import Surprisal, mean_over_windows, surprisals
 
 
 class Evaluation(NamedTuple):
-    """How well a model predicts a text."""
+    """How well a model predicts a text; errors are standard errors over windows."""
 
     loss: float
     """Nats a token, mean over all tokens."""
+    loss_error: float
     perplexity: float
     """exp(loss)."""
+    perplexity_error: float
     bits_per_byte: float
     """Comparable between tokenizers; infinite if the tokens stand for no bytes."""
+    bits_per_byte_error: float
     tokens: int
     """Tokens that were predicted."""
+    windows: int
 
 
 class InnerLoss(NamedTuple):
@@ -41,7 +43,6 @@ class InnerLoss(NamedTuple):
     """Of the same under the fast weights that have learned from it."""
 
 
-@torch.no_grad()
 def evaluate(
     model: TTTModel,
     batches: Iterable[Batch],
@@ -62,30 +63,42 @@ def evaluate(
     Raises:
         DataError: the batches hold no target.
     """
-    device = device_of(model)
-    nats = torch.zeros((), dtype=torch.float64, device=device)
-    tokens = text_bytes = 0
-    with eval_mode(model):
-        for batch in batches:
-            predicted = batch.targets[batch.targets != IGNORED_TARGET]
-            if not len(predicted):
-                continue  # its mean would be NaN
-            inputs = torch.from_numpy(batch.inputs).to(device)
-            targets = torch.from_numpy(batch.targets).to(device)
-            with autocast(device, dtype):
-                logits = model(inputs)
-            nats += cross_entropy(logits, targets) * len(predicted)
-            tokens += len(predicted)
-            text_bytes += int(byte_lengths[predicted].sum())
-    if not tokens:
+    return summarize(surprisals(model, batches, dtype=dtype), byte_lengths)
+
+
+def summarize(found: Iterable[Surprisal], byte_lengths: NDArray[np.integer]) -> Evaluation:
+    """Put surprisals into figures.
+
+    Args:
+        found: of all windows.
+        byte_lengths: bytes of text each token stands for, (V,).
+
+    Raises:
+        DataError: there is no target.
+    """
+    nats: list[NDArray[np.float64]] = []
+    tokens: list[NDArray[np.int64]] = []
+    text_bytes: list[NDArray[np.int64]] = []
+    for part in found:
+        nats.append(part.nats.sum(axis=1))
+        tokens.append(part.counted.sum(axis=1))
+        lengths = np.where(part.counted, byte_lengths[np.maximum(part.targets, 0)], 0)
+        text_bytes.append(lengths.sum(axis=1))
+    if not nats:
         raise DataError("nothing to evaluate: the batches hold no token to predict")
-    loss = nats / tokens
-    bits = nats.item() / math.log(2)
+    sums, counts, sizes = np.concatenate(nats), np.concatenate(tokens), np.concatenate(text_bytes)
+    loss = mean_over_windows(sums, counts)
+    perplexity = math.exp(min(loss.value, 700.0))
+    bits = mean_over_windows(sums / math.log(2), sizes)
     return Evaluation(
-        loss=loss.item(),
-        perplexity=loss.exp().item(),
-        bits_per_byte=bits / text_bytes if text_bytes else math.inf,
-        tokens=tokens,
+        loss=loss.value,
+        loss_error=loss.error,
+        perplexity=perplexity,
+        perplexity_error=perplexity * loss.error,
+        bits_per_byte=bits.value if bits.count else math.inf,
+        bits_per_byte_error=bits.error,
+        tokens=loss.count,
+        windows=int((counts > 0).sum()),
     )
 
 

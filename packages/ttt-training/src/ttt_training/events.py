@@ -58,6 +58,8 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True, tag="eval", tag_fiel
     step: int
     val_loss: float
     """Nats a token."""
+    val_loss_error: float
+    """Its standard error over windows; null in JSON if there was only one."""
     val_ppl: float
     """exp(val_loss)."""
     val_bpb: float

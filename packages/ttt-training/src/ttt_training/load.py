@@ -2,13 +2,36 @@
 
 from pathlib import Path
 
-from ttt_config import RunConfig, load
+from ttt_config import CheckpointIncompleteError, RunConfig, load
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.build import build_model
-from ttt_training.checkpoint import latest_checkpoint, load_checkpoint
+from ttt_training.checkpoint import committed_checkpoints, latest_checkpoint, load_checkpoint
 from ttt_training.device import default_device
+from ttt_training.retention import best_checkpoint
 from ttt_training.run_dir import check_identity, find_run
+
+
+def checkpoint_path(run: str | Path, name: str) -> Path:
+    """Find a checkpoint of a run by its step, by its name, or as `latest` or `best`.
+
+    Raises:
+        CheckpointIncompleteError: the run has no such checkpoint.
+    """
+    checkpoints = Path(run) / "checkpoints"
+    if name == "latest":
+        return latest_checkpoint(checkpoints)
+    if name == "best":
+        return best_checkpoint(checkpoints)
+    wanted = f"step-{int(name):06d}" if name.isdecimal() else name
+    found = {path.name: path for path in committed_checkpoints(checkpoints)}
+    if wanted in found:
+        return found[wanted]
+    if not found:
+        raise CheckpointIncompleteError(f"--checkpoint {name}: no checkpoint in {run}")
+    raise CheckpointIncompleteError(
+        f"--checkpoint {name}: {run} has no {wanted}; it has {', '.join(found)}"
+    )
 
 
 def load_run(path: str | Path) -> tuple[TTTModel, Tokenizer, RunConfig]:

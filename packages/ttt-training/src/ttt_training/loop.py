@@ -243,6 +243,7 @@ class _Trainer:
         return EvalRecord(
             step=step,
             val_loss=found.loss,
+            val_loss_error=found.loss_error,
             val_ppl=found.perplexity,
             val_bpb=found.bits_per_byte,
         )

@@ -126,8 +126,8 @@ def eval_line(record: EvalRecord, *, total_steps: int) -> str:
     """Write an evaluation for the console."""
     return (
         f"eval {record.step:>{len(str(total_steps))}}/{total_steps}  "
-        f"val loss {record.val_loss:.4f}  perplexity {record.val_ppl:.2f}  "
-        f"bits/byte {record.val_bpb:.4f}"
+        f"val loss {record.val_loss:.4f} +- {record.val_loss_error:.4f}  "
+        f"perplexity {record.val_ppl:.2f}  bits/byte {record.val_bpb:.4f}"
     )
 
 

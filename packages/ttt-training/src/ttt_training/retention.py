@@ -1,6 +1,7 @@
 """Which checkpoints a run has, which are whole, and which are kept."""
 
 import shutil
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -82,11 +83,26 @@ def removable_checkpoints(
         if (loss := _recorded_loss(path)) is not None
     }
     kept = set(list(losses)[-max(1, keep_last) :])
-    if any(loss < float("inf") for loss in losses.values()):
+    if any(loss < inf for loss in losses.values()):
         kept.add(min(losses, key=lambda path: losses[path]))
     if keep_every is not None:
         kept |= {path for path in losses if (step_of(path) or 0) % keep_every == 0}
     return [path for path in losses if path not in kept]
+
+
+def best_checkpoint(checkpoints: Path) -> Path:
+    """Find the checkpoint with the lowest recorded validation loss; it is not verified here.
+
+    Raises:
+        CheckpointIncompleteError: none was evaluated.
+    """
+    losses = {path: _recorded_loss(path) for path in committed_checkpoints(checkpoints)}
+    evaluated = {path: loss for path, loss in losses.items() if loss is not None and loss < inf}
+    if not evaluated:
+        raise CheckpointIncompleteError(
+            f"no checkpoint in {checkpoints} was evaluated; name one by its step"
+        )
+    return min(evaluated, key=lambda path: evaluated[path])
 
 
 def _status(path: Path) -> CheckpointStatus:
@@ -105,4 +121,4 @@ def _recorded_loss(path: Path) -> float | None:
         loss = read_manifest(path).val_loss
     except (CheckpointError, OSError):
         return None
-    return float("inf") if loss is None else loss
+    return inf if loss is None else loss
