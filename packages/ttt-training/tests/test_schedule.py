@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt_config import TrainConfig
-from ttt_training.schedule import learning_rate
+from ttt_training import schedule
+
+
+def learning_rate(step: int, settings: TrainConfig) -> float:
+    return schedule.learning_rate(step, settings, hidden_size=512)
+
 
 SETTINGS = TrainConfig(lr=3e-3, min_lr=1e-5, warmup_steps=10, steps=110)
 
@@ -47,3 +52,12 @@ def test_the_rate_stays_between_its_ends(
     settings = TrainConfig(lr=1.0, min_lr=minimum, warmup_steps=warmup, steps=steps)
     rate = learning_rate(step, settings)
     assert (0 if step < warmup else minimum) <= rate <= 1.0
+
+
+def test_noam_rises_over_the_warm_up_and_then_falls_with_the_root() -> None:
+    noam = TrainConfig(schedule="noam", lr=2.0, warmup_steps=100, steps=10_000)
+    peak = 2.0 * 512**-0.5 * 100**-0.5
+    assert learning_rate(0, noam) == 0
+    assert learning_rate(50, noam) == pytest.approx(peak / 2)
+    assert learning_rate(100, noam) == pytest.approx(peak)
+    assert learning_rate(400, noam) == pytest.approx(peak / 2)

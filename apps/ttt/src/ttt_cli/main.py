@@ -27,6 +27,7 @@ COMMANDS = {
     "generate": ("ttt_cli.commands.generate", "Let a trained model continue a prompt."),
     "interactive": ("ttt_cli.commands.interactive", "Write with a trained model, line by line."),
     "state": ("ttt_cli.commands.state", "Save and compare what a model remembers of a text."),
+    "ckpt": ("ttt_cli.commands.ckpt", "List, check and prune the checkpoints of a run."),
     "eval": ("ttt_cli.commands.eval", "Measure a trained model on text."),
     "data": ("ttt_cli.commands.data", "Prepare, fetch, look at, check and export training data."),
     "tokenizer": ("ttt_cli.commands.tokenizer", "Train a tokenizer, or say what one is."),

@@ -19,6 +19,12 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One training run (table `train`)."""
 
     steps: Annotated[Count, option("optimizer steps")] = 300
+    tokens: Annotated[
+        Count | None, option("length of the run in training tokens; wins over steps")
+    ] = None
+    epochs: Annotated[
+        Positive | None, option("length of the run in passes over the text; wins over steps")
+    ] = None
     batch_size: Annotated[
         Count, option("sequences per forward pass", "--batch-size", "--batch")
     ] = 8
@@ -28,12 +34,18 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = 1
     lr: Annotated[Positive, option("peak learning rate")] = 3e-3
     min_lr: Annotated[NonNegative, option("learning rate at the last step")] = 1e-5
+    schedule: Annotated[
+        Literal["cosine", "noam"],
+        option("warm-up and cosine; or that of Vaswani et al., of which lr is then the factor"),
+    ] = "cosine"
     warmup_steps: Annotated[Natural, option("steps of linear warm-up")] = 30
     beta1: Annotated[Decay, option("AdamW decay of the first moment")] = 0.9
     beta2: Annotated[Decay, option("AdamW decay of the second moment")] = 0.95
-    weight_decay: Annotated[
-        NonNegative, option("AdamW weight decay, of all parameters as in the official recipe")
-    ] = 0.1
+    weight_decay: Annotated[NonNegative, option("AdamW weight decay")] = 0.1
+    decay: Annotated[
+        Literal["all", "matrices"],
+        option("what decays: all parameters, as officially, or no norms, biases and vectors"),
+    ] = "all"
     max_grad_norm: Annotated[
         Positive,
         option("gradients are scaled down to this norm", "--max-grad-norm", "--grad-clip-norm"),

@@ -117,8 +117,9 @@ class TTTModel(nn.Module):
             raise InvalidValueError(
                 f"`input_ids` has shape {tuple(input_ids.shape)}, expected (B, T) with T >= 1"
             )
-        if torch.compiler.is_compiling() or input_ids.device.type != "cpu" or not len(input_ids):
-            return  # elsewhere the check would cost a synchronisation
+        plain = type(input_ids) is Tensor and input_ids.device.type == "cpu"
+        if torch.compiler.is_compiling() or not plain or not len(input_ids):
+            return  # elsewhere the check would cost a synchronisation, or there are no values
         low, high = (int(end) for end in input_ids.aminmax())
         if low < 0 or high >= self.vocab_size:
             raise InvalidValueError(

@@ -36,6 +36,7 @@ from ttt_training.events import (
     TrainEvent,
     TrainResult,
 )
+from ttt_training.length import fit_length, tokens_per_step
 from ttt_training.manifest import RunIdentity
 from ttt_training.metrics import Reporter, Throughput
 from ttt_training.optim import build_optimizer
@@ -45,7 +46,7 @@ from ttt_training.run_dir import RunDir
 from ttt_training.seeds import seeded_torch
 from ttt_training.signals import StopRequested, StopSignals
 from ttt_training.step import NotFiniteError, Step, take_step
-from ttt_training.summary import summarize_end, summarize_start, tokens_per_step
+from ttt_training.summary import summarize_end, summarize_start
 
 
 def train(
@@ -87,9 +88,10 @@ def train(
         tokenizer = Tokenizer.load(config.data.tokenizer)
         config = fit_vocabulary(config, tokenizer)
         data = load_data(config, tokenizer)
+        config = fit_length(config, data.train)
         model = build_model(config).to(default_device())
         run.create(config, tokenizer, default_device(), overwrite=overwrite)
-        optimizer = build_optimizer(model.parameters(), config.train)
+        optimizer = build_optimizer(model, config.train)
         trainer = _Trainer(
             config, tokenizer, data, model, optimizer, run.checkpoints, run.identity(), stop
         )
@@ -107,12 +109,14 @@ def _resume(
     run, checkpoint, skipped = find_resume_point(Path(config.out if where == "auto" else where))
     tokenizer = Tokenizer.load(run.tokenizer)
     config = fit_vocabulary(adopt_tokenizer(config), tokenizer)
-    changed = changed_settings(load(run.config), config)
+    changed_settings(load(run.config), config)  # before the minute that reading the data may take
     data = load_data(config, tokenizer)
+    config = fit_length(config, data.train)
+    changed = changed_settings(load(run.config), config)
     model = build_model(config)
     load_checkpoint(checkpoint, model)
     model = model.to(default_device())
-    optimizer = build_optimizer(model.parameters(), config.train)
+    optimizer = build_optimizer(model, config.train)
     place = load_training_state(checkpoint, model, optimizer)
     start = data.train.step_of(place)
     trainer = _Trainer(

@@ -26,6 +26,9 @@ _FREE_TO_CHANGE = (
     "data.source",  # the fingerprint of the data says whether it is another
     "data.tokenizer",
     "train.steps",
+    "train.tokens",  # put into steps
+    "train.epochs",
+    "train.schedule",
     "train.lr",
     "train.min_lr",
     "train.warmup_steps",

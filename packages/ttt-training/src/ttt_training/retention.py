@@ -27,7 +27,7 @@ class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_checkpoints(checkpoints: Path) -> list[CheckpointStatus]:
     """Verify every committed checkpoint of a run, in the order of their steps."""
-    return [_status(path) for path in committed_checkpoints(checkpoints)]
+    return [checkpoint_status(path) for path in committed_checkpoints(checkpoints)]
 
 
 def newest_valid(checkpoints: Path) -> tuple[Path, list[CheckpointStatus]]:
@@ -41,7 +41,7 @@ def newest_valid(checkpoints: Path) -> tuple[Path, list[CheckpointStatus]]:
     """
     skipped: list[CheckpointStatus] = []
     for path in reversed(committed_checkpoints(checkpoints)):
-        status = _status(path)
+        status = checkpoint_status(path)
         if status.problem is None:
             return path, skipped
         skipped.append(status)
@@ -105,7 +105,8 @@ def best_checkpoint(checkpoints: Path) -> Path:
     return min(evaluated, key=lambda path: evaluated[path])
 
 
-def _status(path: Path) -> CheckpointStatus:
+def checkpoint_status(path: Path) -> CheckpointStatus:
+    """Verify one checkpoint."""
     num_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     step = step_of(path) or 0
     try:

@@ -66,7 +66,7 @@ def take_step(
     # The one wait for the device: a bad gradient must not reach the parameters.
     if not (loss + grad_norm).isfinite():
         raise NotFiniteError(loss.item(), grad_norm.item())
-    lr = learning_rate(step, settings)
+    lr = learning_rate(step, settings, hidden_size=model.config.hidden_size)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

@@ -9,12 +9,7 @@ from ttt_training.data import TrainingData
 from ttt_training.device import describe_device, device_of
 from ttt_training.evaluate import measure_inner_loss
 from ttt_training.events import EvalRecord, RunStarted, TrainResult
-
-
-def tokens_per_step(config: RunConfig) -> int:
-    """Return the tokens read for one optimizer step."""
-    settings = config.train
-    return settings.batch_size * settings.grad_accum_steps * config.model.max_seq_len
+from ttt_training.length import tokens_per_step
 
 
 def summarize_start(

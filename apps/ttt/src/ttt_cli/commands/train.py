@@ -27,6 +27,10 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in the directory, if there is one.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Plan the run and estimate what it takes; write nothing."),
+    ] = False,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -42,23 +46,51 @@ def train(
     Without options: a small model, on built-in stories with the built-in tokenizer.
     """
     config, _ = resolve(*layers)
+    if dry_run:
+        _show_dry_run(config, common)
+        return
     if resume is not None:
         config = _config_to_resume(config, layers, resume)
 
     import ttt_training  # not above: it takes seconds, which --help and bad values can do without
-    from ttt_training.events import TrainResult
+    from ttt_training.events import RunStarted, TrainResult
+
+    steps = config.train.steps
 
     def show(event: "TrainEvent") -> None:
+        nonlocal steps
+        if isinstance(event, RunStarted):
+            steps = event.steps  # also if the length was given as tokens or epochs
         if common.quiet and not isinstance(event, TrainResult):
             return
-        text = (
-            msgspec.json.encode(event).decode()
-            if common.json
-            else _describe(event, config.train.steps)
-        )
+        text = msgspec.json.encode(event).decode() if common.json else _describe(event, steps)
         print(text, flush=True)
 
     ttt_training.train(config, overwrite=overwrite, resume=resume, on_event=show)
+
+
+def _show_dry_run(config: RunConfig, common: Common) -> None:
+    """Say what a run would do and take."""
+    from ttt_training.dry_run import dry_run
+
+    found = dry_run(config)
+    if common.json:
+        print(msgspec.json.encode(found).decode())
+        return
+    parts = msgspec.structs.asdict(found.memory)
+    shares = ", ".join(f"{name.replace('_', ' ')} {_size(size)}" for name, size in parts.items())
+    rows = {
+        "parameters": f"{found.parameters:,}",
+        "plan": f"{found.steps:,} steps x {found.tokens_per_step:,} tokens = {found.tokens:,} "
+        f"tokens, {found.epochs:.2f} epochs",
+        "memory": f"{_size(found.memory_bytes)}: {shares}",
+        "checkpoint": f"{_size(found.checkpoint_bytes)}, {_size(found.free_disk_bytes)} free",
+    }
+    print(_table(rows))
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**29 else f"{num_bytes / 2**20:.1f} MiB"
 
 
 def _config_to_resume(config: RunConfig, layers: Layers, resume: str) -> RunConfig:
