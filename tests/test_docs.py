@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "QUICKSTART.md", "CONTRIBUTING.md", "docs/data.md"]
+DOCUMENTS = ["README.md", "QUICKSTART.md", "CONTRIBUTING.md", "docs/data.md", "docs/reliability.md"]
 LINKING = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
@@ -21,6 +21,7 @@ SHORTENED = {
     "make demo": "make --dry-run demo && scripts/demo.sh --steps 3 --documents 60",
     "make test": "make --dry-run test",
     "make slow": "make --dry-run slow",
+    "make chaos": "make --dry-run chaos",
     "make check": "make --dry-run check",
     "python scripts/bench_data.py": "python scripts/bench_data.py --megabytes 0.5 --rounds 1",
     "python scripts/bench_data.py --gigabyte": "python scripts/bench_data.py --help",
