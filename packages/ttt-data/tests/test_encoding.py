@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -89,6 +89,7 @@ def test_special_tokens_are_not_recognised_in_text() -> None:
 
 
 @given(text=texts)
+@example(text="11!\x1c1")
 def test_cutting_a_long_text_changes_no_id(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "_SEGMENT_CHARACTERS", 3)

@@ -54,8 +54,9 @@ NASTY_TEXTS = (
 # share one group, in which only one can match: tiktoken is a third faster with it.
 _GPT2_WORDS = r"'(?:[stmd]|re|ve|ll)| ?(?:\p{L}+|\p{N}+|[^\s\p{L}\p{N}]+)|\s+(?!\S)|\s+"
 
-# A single white space between two other characters begins a word, whatever else is around it.
-_WORD_START = re.compile(r"(?<=\S)\s(?=\S)")
+# A single white space between two other characters begins a word, whatever else is around it. Only
+# what is white space to everybody: Python counts U+001C to U+001F, which tokenizers do not.
+_WORD_START = re.compile(r"(?<=\S)[ \t\n\r](?=\S)")
 
 _SEGMENT_CHARACTERS = 1 << 20
 _BLANK_CHARACTERS = 1 << 18
