@@ -103,6 +103,11 @@ def test_events_come_at_their_intervals_and_at_the_end(tiny: ConfigMaker, tmp_pa
         ("TrainResult", None),
     ]
     assert events[-1] == result
+    last = [event for event in events if isinstance(event, EvalRecord)][-1]
+    assert last.inner_loss_before is not None
+    assert (result.inner_loss_before, result.inner_loss_after) == (
+        *(last.inner_loss_before, last.inner_loss_after),
+    )
     logged = [event for event in events if isinstance(event, StepRecord | EvalRecord)]
     assert [entry["step"] for entry in records(tmp_path)] == [event.step for event in logged]
     assert [event.tokens for event in logged if isinstance(event, StepRecord)] == [128, 512, 896]
@@ -175,6 +180,14 @@ def test_a_window_without_a_whole_mini_batch_has_no_inner_loss(
     result = train(tiny(tmp_path, steps=1, seq_len=8, mini_batch_size=16))
     assert result.inner_loss_before is None
     assert result.inner_loss_after is None
+    assert records(tmp_path)[-1]["inner_loss_before"] is None
+
+
+def test_how_often_a_run_is_evaluated_does_not_change_it(tiny: ConfigMaker, tmp_path: Path) -> None:
+    for name, interval in (("often", 1), ("once", 6)):
+        train(tiny(tmp_path / name, eval_every=interval, log_every=1))
+    often, once = parameters(tmp_path / "often", step=6), parameters(tmp_path / "once", step=6)
+    assert all(torch.equal(often[name], once[name]) for name in once)
 
 
 def test_the_vocabulary_comes_from_the_tokenizer_unless_a_larger_one_is_given(

@@ -79,9 +79,13 @@ def test_the_console_line_gives_the_time_left_at_the_present_speed() -> None:
         "step  10/300  loss 6.5000  lr 1.00e-03  grad norm 0.900  1,024 tokens/s  data 0.2 ms  "
         "memory 1.50 GiB  ETA 9m40s"
     )
-    assert eval_line(EVAL, total_steps=300) == (
-        "eval  10/300  val loss 6.0000 +- 0.0200  perplexity 403.40  bits/byte 2.4000"
-    )
+
+
+def test_the_line_of_an_evaluation_shows_what_inner_learning_gains() -> None:
+    line = "eval  10/300  val loss 6.0000 +- 0.0200  perplexity 403.40  bits/byte 2.4000"
+    assert eval_line(EVAL, total_steps=300) == line
+    measured = msgspec.structs.replace(EVAL, inner_loss_before=43.7, inner_loss_after=42.006)
+    assert eval_line(measured, total_steps=300) == f"{line}  inner loss 43.70 -> 42.01"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ SMALL = {
 def logged(out: Path) -> list[tuple[object, ...]]:
     """What must not differ: all records but the speed and the memory."""
     records = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-    names = ("event", "step", "loss", "lr", "grad_norm", "tokens", "val_loss", "val_bpb")
+    names = ("event", "step", "loss", "lr", "grad_norm", "tokens")
+    names += ("val_loss", "val_bpb", "inner_loss_before", "inner_loss_after")
     return [tuple(record.get(name) for name in names) for record in records]
 
 

@@ -66,6 +66,10 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     keep_last: Annotated[
         Count, option("checkpoints to keep, the newest; that of the lowest val loss stays, too")
     ] = 3
+    log_to: Annotated[
+        Literal["none", "tensorboard", "trackio", "wandb"],
+        option("where else the run's numbers go; metrics.jsonl is written always"),
+    ] = "none"
     seed: Annotated[
         Natural, Meta(le=2**63 - 1), option("seed of the parameters and of the data order")
     ] = 0

@@ -64,6 +64,11 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True, tag="eval", tag_fiel
     """exp(val_loss)."""
     val_bpb: float
     """Bits a byte of text, comparable between tokenizers."""
+    inner_loss_before: float | None = None
+    """Inner loss of each mini-batch of one validation batch under the fast weights it met, mean
+    over layers, heads and mini-batches; None if no window holds a whole mini-batch."""
+    inner_loss_after: float | None = None
+    """The same under the fast weights that have learned from it."""
 
 
 class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field="event"):
@@ -112,10 +117,9 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_fie
     val_bpb: float
     unigram_entropy: float
     inner_loss_before: float | None
-    """Inner loss of each mini-batch of one validation batch under the fast weights it met, mean
-    over layers, heads and mini-batches; None if no window holds a whole mini-batch."""
+    """Of the last evaluation, as `EvalRecord.inner_loss_before`."""
     inner_loss_after: float | None
-    """The same under the fast weights that have learned from it."""
+    """The same, `EvalRecord.inner_loss_after`."""
 
 
 TrainEvent = (

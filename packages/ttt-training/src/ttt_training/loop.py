@@ -45,8 +45,9 @@ from ttt_training.retention import prune_checkpoints
 from ttt_training.run_dir import RunDir
 from ttt_training.seeds import seeded_torch
 from ttt_training.signals import StopRequested, StopSignals
+from ttt_training.sinks import open_sinks, require_sink
 from ttt_training.step import NotFiniteError, Step, take_step
-from ttt_training.summary import summarize_end, summarize_start
+from ttt_training.summary import summarize_end, summarize_evaluation, summarize_start
 
 
 def train(
@@ -70,13 +71,15 @@ def train(
         on_event: told of the start, each logged step, evaluation and checkpoint, and the end.
 
     Raises:
-        ConfigError: the directory is taken, or values of the configuration do not fit together.
+        ConfigError: the directory is taken, values of the configuration do not fit together, or
+            what `train.log_to` names is not installed.
         DataError: the text or the tokenizer cannot be read, or the text is too short.
         NonFiniteError: the loss or the gradient of a step is not a number; raised before it
             reaches the parameters.
         CheckpointError: the disk refused the last checkpoint, or there is none to resume from.
         PreemptedError: a signal asked the run to end; its state is saved.
     """
+    require_sink(config.train.log_to)
     with StopSignals() as stop, seeded_torch(derive_seed(config.train.seed, "training")):
         run = RunDir(Path(config.out))
         if resume == "auto" and not committed_checkpoints(run.checkpoints):
@@ -95,7 +98,7 @@ def train(
         trainer = _Trainer(
             config, tokenizer, data, model, optimizer, run.checkpoints, run.identity(), stop
         )
-        with Reporter(run, on_event) as report:
+        with Reporter(run, on_event, open_sinks(run, config, start=0)) as report:
             return trainer.train(report, start=0)
 
 
@@ -127,7 +130,7 @@ def _resume(
             on_event(_nothing_to_do(start, config.train.steps))
         return trainer.summarize(trainer.evaluate(start), checkpoint)
     rewind(run, start, config)
-    with Reporter(run, on_event) as report:
+    with Reporter(run, on_event, open_sinks(run, config, start=start)) as report:
         report(
             RunResumed(
                 step=start,
@@ -197,7 +200,7 @@ class _Trainer:
 
     def summarize(self, validation: EvalRecord, checkpoint: Path) -> TrainResult:
         """Say what the run came to."""
-        return summarize_end(self.config, self.data, self.model, validation, str(checkpoint))
+        return summarize_end(self.config, self.data, validation, str(checkpoint))
 
     def take_step(self, batch: Batch, step: int) -> Step:
         """Learn from the batch of one step.
@@ -244,13 +247,7 @@ class _Trainer:
             dtype=self.config.train.dtype,
         )
         self.val_losses[step] = found.loss
-        return EvalRecord(
-            step=step,
-            val_loss=found.loss,
-            val_loss_error=found.loss_error,
-            val_ppl=found.perplexity,
-            val_bpb=found.bits_per_byte,
-        )
+        return summarize_evaluation(step, found, self.data, self.model)
 
     def save(self, step: int, report: Callable[[TrainEvent], None]) -> None:
         """Commit a checkpoint, or warn that it cannot be done and go on without."""

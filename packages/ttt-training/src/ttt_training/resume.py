@@ -39,6 +39,7 @@ _FREE_TO_CHANGE = (
     "train.log_every",
     "train.save_every",
     "train.keep_last",
+    "train.log_to",
     "model.inner.kernel",
     "model.inner.checkpoint_interval",
 )

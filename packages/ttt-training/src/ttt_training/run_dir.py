@@ -5,6 +5,7 @@ run.json         versions, hardware, seed and command
 tokenizer.json   the tokenizer itself
 metrics.jsonl    one record a logged step or evaluation
 events.jsonl     what else happened, and when: starts, checkpoints, warnings, signals
+tensorboard/     event files, if `train.log_to` asks for them (`ttt_training.sinks`)
 checkpoints/     step-000100/, ... (`ttt_training.checkpoint`)
 """
 
@@ -59,11 +60,15 @@ class RunDir:
         self.tokenizer = path / "tokenizer.json"
         self.metrics = path / "metrics.jsonl"
         self.events = path / "events.jsonl"
+        self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
 
     @property
     def _contents(self) -> tuple[Path, ...]:
-        return (self.config, self.info, self.tokenizer, self.metrics, self.events, self.checkpoints)
+        return (
+            *(self.config, self.info, self.tokenizer, self.metrics, self.events),
+            *(self.tensorboard, self.checkpoints),
+        )
 
     def check_free(self, *, overwrite: bool) -> None:
         """Make sure that a run may begin here, without changing anything.
@@ -123,6 +128,10 @@ class RunDir:
         if not self.info.is_file():
             return
         remove_checkpoints(self.checkpoints)
+        for path in self.tensorboard.glob("events.out.tfevents.*"):
+            path.unlink()
+        if self.tensorboard.is_dir() and not any(self.tensorboard.iterdir()):
+            self.tensorboard.rmdir()
         for path in (
             self.config,
             self.tokenizer,

@@ -1,4 +1,4 @@
-"""The first and the last thing a run reports."""
+"""What a run reports of itself: its start, its evaluations, its end."""
 
 import torch
 
@@ -7,7 +7,7 @@ from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.data import TrainingData
 from ttt_training.device import describe_device, device_of
-from ttt_training.evaluate import measure_inner_loss
+from ttt_training.evaluate import Evaluation, measure_inner_loss
 from ttt_training.events import EvalRecord, RunStarted, TrainResult
 from ttt_training.length import tokens_per_step
 
@@ -34,16 +34,30 @@ def summarize_start(
     )
 
 
-def summarize_end(
-    config: RunConfig,
-    data: TrainingData,
-    model: TTTModel,
-    validation: EvalRecord,
-    checkpoint: str,
-) -> TrainResult:
-    """Say what a run came to, and what its inner models learn from one validation batch."""
+def summarize_evaluation(
+    step: int, found: Evaluation, data: TrainingData, model: TTTModel
+) -> EvalRecord:
+    """Say what an evaluation found, and what the inner models learn from one validation batch.
+
+    It draws no random numbers, so a run is the same however often it is evaluated.
+    """
     batch = next(data.validation_batches(1))
     inner = measure_inner_loss(model, torch.from_numpy(batch.inputs).to(device_of(model)))
+    return EvalRecord(
+        step=step,
+        val_loss=found.loss,
+        val_loss_error=found.loss_error,
+        val_ppl=found.perplexity,
+        val_bpb=found.bits_per_byte,
+        inner_loss_before=inner.before if inner else None,
+        inner_loss_after=inner.after if inner else None,
+    )
+
+
+def summarize_end(
+    config: RunConfig, data: TrainingData, validation: EvalRecord, checkpoint: str
+) -> TrainResult:
+    """Say what a run came to, by its last evaluation."""
     return TrainResult(
         out=config.out,
         checkpoint=checkpoint,
@@ -52,6 +66,6 @@ def summarize_end(
         val_ppl=validation.val_ppl,
         val_bpb=validation.val_bpb,
         unigram_entropy=data.unigram_entropy,
-        inner_loss_before=inner.before if inner else None,
-        inner_loss_after=inner.after if inner else None,
+        inner_loss_before=validation.inner_loss_before,
+        inner_loss_after=validation.inner_loss_after,
     )
