@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import msgspec
 import pytest
@@ -79,7 +80,7 @@ SHOW, HIDE = "\x1b[?25h", "\x1b[?25l"
 Screen = tuple[TrainPanel, io.StringIO]
 
 
-def console(file: io.TextIOBase) -> Console:
+def console(file: IO[str]) -> Console:
     return Console(file=file, force_terminal=True, width=90, markup=False, highlight=False)
 
 
