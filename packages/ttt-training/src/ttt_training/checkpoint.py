@@ -12,7 +12,6 @@ A checkpoint is written as `step-000100.tmp/`, made durable file by file, and th
 directory, which no reader looks at and the next save sweeps away.
 """
 
-import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +26,10 @@ from ttt_config import (
     CheckpointCorruptError,
     CheckpointError,
     CheckpointIncompleteError,
-    CheckpointMismatchError,
     DataError,
 )
 from ttt_data import LoaderState
+from ttt_training.checkpoint_files import MODEL_NAME, sweep_unfinished, verify_checkpoint
 from ttt_training.durable import fsync
 from ttt_training.manifest import (
     MANIFEST_NAME,
@@ -38,16 +37,12 @@ from ttt_training.manifest import (
     RunIdentity,
     encode_manifest,
     hash_file,
-    read_manifest,
-    verify_files,
 )
 from ttt_training.tensors import check_fit, read_tensors, write_tensors
 
-_MODEL_NAME = "model.safetensors"
 _OPTIM_NAME = "optim.safetensors"
 _RNG_NAME = "rng.safetensors"
 _LOADER_NAME = "loader.json"
-_COMMITTED = re.compile(r"step-(\d{6,})")
 _VERSIONED = ("ttt-training", "torch")
 
 
@@ -87,7 +82,7 @@ def save_checkpoint(
         checkpoints.mkdir(parents=True, exist_ok=True)
         sweep_unfinished(checkpoints)
         unfinished.mkdir()
-        write_tensors(unfinished / _MODEL_NAME, model.state_dict())
+        write_tensors(unfinished / MODEL_NAME, model.state_dict())
         if optimizer is not None and place is not None:
             write_tensors(unfinished / _OPTIM_NAME, _moments(model, optimizer))
             write_tensors(unfinished / _RNG_NAME, _generators())
@@ -117,25 +112,6 @@ def checkpoint_bytes(model: nn.Module, optimizer: Optimizer) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def verify_checkpoint(directory: Path) -> Manifest:
-    """Check every file of a checkpoint against its manifest, without reading a tensor.
-
-    Raises:
-        CheckpointIncompleteError: the manifest or a file it lists is missing or cut short.
-        CheckpointCorruptError: a file is not what was written, or lies elsewhere.
-        CheckpointMismatchError: it is of another format, or of another step than its name says.
-    """
-    manifest = read_manifest(directory)
-    if step_of(directory) not in {None, manifest.step}:
-        raise CheckpointMismatchError(
-            f"{directory} holds the checkpoint of step {manifest.step}; give it its name back"
-        )
-    if _MODEL_NAME not in manifest.files:
-        raise CheckpointIncompleteError(f"{directory}: the manifest lists no {_MODEL_NAME}")
-    verify_files(directory, manifest)
-    return manifest
-
-
 def load_checkpoint(directory: Path, model: nn.Module) -> Manifest:
     """Verify a checkpoint, then copy its parameters into a model.
 
@@ -151,7 +127,7 @@ def load_checkpoint(directory: Path, model: nn.Module) -> Manifest:
         CheckpointMismatchError: the tensors are not those of `model`.
     """
     manifest = verify_checkpoint(directory)
-    path = directory / _MODEL_NAME
+    path = directory / MODEL_NAME
     tensors = read_tensors(path)
     check_fit(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
@@ -188,49 +164,6 @@ def load_training_state(directory: Path, model: nn.Module, optimizer: Optimizer)
         }
     _restore_generators(read_tensors(directory / _RNG_NAME))
     return place
-
-
-def latest_checkpoint(checkpoints: Path) -> Path:
-    """Find the committed checkpoint with the highest step; it is not verified here.
-
-    Raises:
-        CheckpointIncompleteError: the directory holds none.
-    """
-    found = committed_checkpoints(checkpoints)
-    if not found:
-        raise CheckpointIncompleteError(
-            f"no checkpoint in {checkpoints}: the run stopped before its first save"
-        )
-    return found[-1]
-
-
-def committed_checkpoints(checkpoints: Path) -> list[Path]:
-    """List the committed checkpoints in the order of their steps, none of them verified."""
-    found = [path for path in checkpoints.glob("step-*") if step_of(path) is not None]
-    return sorted(found, key=lambda path: step_of(path) or 0)
-
-
-def remove_checkpoints(checkpoints: Path) -> None:
-    """Remove every checkpoint, finished or not, and the directory if that leaves it empty."""
-    if not checkpoints.is_dir():
-        return
-    for path in checkpoints.iterdir():
-        if step_of(path.with_suffix("")) is not None:
-            shutil.rmtree(path)
-    if not any(checkpoints.iterdir()):
-        checkpoints.rmdir()
-
-
-def step_of(directory: Path) -> int | None:
-    """The step in the name of a committed checkpoint; None for any other name."""
-    match = _COMMITTED.fullmatch(directory.name)
-    return int(match[1]) if match else None
-
-
-def sweep_unfinished(checkpoints: Path) -> None:
-    """Remove what killed saves left behind; a run has one writer, so none is in use."""
-    for path in checkpoints.glob("step-*.tmp"):
-        shutil.rmtree(path)
 
 
 def _moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

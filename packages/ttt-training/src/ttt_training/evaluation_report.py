@@ -13,9 +13,9 @@ from ttt_config.train import Dtype
 from ttt_data import Batch, Loader, Tokenizer
 from ttt_data.readers import Split
 from ttt_layer import TTTModel, scaled_inner_lr
-from ttt_training.checkpoint import step_of
+from ttt_training.checkpoint_files import step_of
 from ttt_training.data import load_split
-from ttt_training.evaluate import Evaluation, summarize
+from ttt_training.evaluation import Evaluation, summarize
 from ttt_training.surprisal import Mean, Surprisal, mean_over_windows, surprisals
 from ttt_training.token_classes import class_losses
 

@@ -18,14 +18,14 @@ from ttt_layer import TTTModel
 from ttt_training.build import build_model, fit_vocabulary
 from ttt_training.checkpoint import (
     checkpoint_bytes,
-    committed_checkpoints,
     load_checkpoint,
     load_training_state,
     save_checkpoint,
 )
+from ttt_training.checkpoint_files import committed_checkpoints
 from ttt_training.data import TrainingData, adopt_tokenizer, load_data
 from ttt_training.device import default_device, device_of, peak_memory_bytes
-from ttt_training.evaluate import evaluate
+from ttt_training.evaluation import evaluate
 from ttt_training.events import (
     CheckpointSaved,
     EvalRecord,

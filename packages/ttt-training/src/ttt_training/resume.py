@@ -8,7 +8,7 @@ import msgspec
 import tomli_w
 
 from ttt_config import IncompatibleError, RunConfig, diff, load
-from ttt_training.checkpoint import (
+from ttt_training.checkpoint_files import (
     committed_checkpoints,
     step_of,
     sweep_unfinished,
