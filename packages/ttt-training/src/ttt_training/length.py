@@ -1,11 +1,14 @@
 """How long a run is: a number of steps, of tokens, or of passes over the text."""
 
 import math
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ttt_config import IncompatibleError, RunConfig
-from ttt_data import Loader
+
+if TYPE_CHECKING:
+    from ttt_data import Loader
 
 
 def tokens_per_step(config: RunConfig) -> int:
@@ -14,7 +17,7 @@ def tokens_per_step(config: RunConfig) -> int:
     return settings.batch_size * settings.grad_accum_steps * config.model.max_seq_len
 
 
-def fit_length(config: RunConfig, train: Loader) -> RunConfig:
+def fit_length(config: RunConfig, train: "Loader") -> RunConfig:
     """Put the length of a run into steps, where it was given as tokens or epochs.
 
     Args:

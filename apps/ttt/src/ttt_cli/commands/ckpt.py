@@ -9,7 +9,8 @@ import typer
 from ttt_cli.app import new_app
 from ttt_cli.generation import Run
 from ttt_cli.options import Common, common_options
-from ttt_cli.progress import megabytes, table
+from ttt_cli.progress import table
+from ttt_cli.run_report import describe_checkpoint
 from ttt_config import CheckpointError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def list_(run: Run, common: Common) -> None:
     if common.json:
         print(msgspec.json.encode(found).decode())
     elif found:
-        print(table([(Path(each.path).name, _describe(each)) for each in found]))
+        print(table([(Path(each.path).name, describe_checkpoint(each)) for each in found]))
 
 
 @app.command()
@@ -86,9 +87,3 @@ def _statuses(run: str) -> "list[CheckpointStatus]":
         if checkpoint is None
         else [checkpoint_status(checkpoint)]
     )
-
-
-def _describe(status: "CheckpointStatus") -> str:
-    loss = "" if status.val_loss is None else f", val loss {status.val_loss:.4f}"
-    state = "whole" if status.problem is None else f"DAMAGED: {status.problem}"
-    return f"{megabytes(status.bytes)}{loss}, {state}"
