@@ -17,7 +17,7 @@ from ttt_training.durable import write_durably
 from ttt_training.events_file import Beginning, read_history
 from ttt_training.length import tokens_per_step
 from ttt_training.metrics_file import LoggedEval, LoggedStep, perplexity, read_metrics
-from ttt_training.run_dir import find_run
+from ttt_training.run_dir import RunDir, find_run
 from ttt_training.run_info import train_bits_per_byte
 
 Split = Literal["train", "valid"]
@@ -98,38 +98,29 @@ class Runs(NamedTuple):
     paths: list[Path]
     """Run directories, sorted, each once."""
     left_out: list[str]
-    """What is no run, a line each."""
+    """Incomplete runs and patterns without a run, a line each."""
 
 
 def find_runs(patterns: Sequence[str]) -> Runs:
     """Expand patterns (`runs/*`, `**` for any depth) to the run directories among their matches.
 
-    A pattern without a match is taken as the path it spells.
+    A pattern without a match is taken as the path it spells. A checkpoint stands for its run.
 
     Raises:
         CheckpointIncompleteError: there is no run at all.
     """
-    matches: set[Path] = set()
+    paths: set[Path] = set()
     left_out: list[str] = []
     for pattern in patterns:
-        found = glob.glob(pattern, recursive=True) or [pattern]  # noqa: PTH207  (absolute ones)
-        folders = [_absolute(path) for path in found if path and Path(path).is_dir()]
-        matches.update(folders)
-        if not folders:
-            left_out.append(f"no directory matches `{pattern}`")
-    paths: list[Path] = []
-    for path in sorted(matches):
-        try:
-            find_run(path)
-            paths.append(path)
-        except CheckpointIncompleteError as error:
-            left_out.append(str(error))
+        matches = glob.glob(pattern, recursive=True) or [pattern]  # noqa: PTH207  (absolute ones)
+        found = [_find(_absolute(path)) for path in matches if path and Path(path).is_dir()]
+        paths.update(each for each in found if isinstance(each, Path))
+        left_out += [each for each in found if isinstance(each, str)]
+        if not any(found):
+            left_out.append(f"no run directory matches `{pattern}`")
     if not paths:
-        raise CheckpointIncompleteError(
-            f"no run directory in {', '.join(f'`{pattern}`' for pattern in patterns)}; "
-            "`ttt train --out` writes one"
-        )
-    return Runs(paths, left_out)
+        raise CheckpointIncompleteError("; ".join(dict.fromkeys(left_out)))
+    return Runs(sorted(paths), list(dict.fromkeys(left_out)))
 
 
 def export_metrics(runs: Sequence[Path], output: Path, export: Export) -> list[Exported]:
@@ -235,6 +226,16 @@ def experiment_names(runs: Sequence[Path]) -> list[str]:
         return str(Path(*own))
 
     return [name(own) for own in parts]
+
+
+def _find(folder: Path) -> Path | str | None:
+    """The run a folder means, what is wrong with it, or None if it is something else."""
+    try:
+        _, checkpoint = find_run(folder)
+    except CheckpointIncompleteError as error:
+        run = RunDir(folder)
+        return str(error) if run.config.exists() or run.checkpoints.exists() else None
+    return folder if checkpoint is None else folder.parents[1]
 
 
 def _absolute(path: str | Path) -> Path:
