@@ -87,7 +87,7 @@ def test_what_is_no_run_is_a_warning_if_others_are(ttt: Callable, workplace: Pat
             3,
             "cannot write `runs/a/run.json/x_train.csv`",
         ),
-        ((), 2, "Missing argument 'DIRS...'"),
+        ((), 2, "Missing argument 'DIRS'"),
     ],
 )
 @pytest.mark.usefixtures("workplace")

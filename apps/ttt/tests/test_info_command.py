@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +114,13 @@ def test_a_damaged_file_is_one_line(ttt: Callable, run: Path) -> None:
     code, _, err = ttt("info", str(run))
     assert code == 3
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are Unicode")
+def test_a_name_that_is_not_utf_8_is_no_obstacle(ttt: Callable, run: Path, tmp_path: Path) -> None:
+    odd = run.rename(tmp_path / os.fsdecode(b"odd\xff"))
+    for command in (("info",), ("ckpt", "ls"), ("export-metrics", "-o", str(tmp_path / "m.csv"))):
+        code, shown, _ = ttt(*command, str(odd), "--json")
+        assert code == 0
+        assert "odd\\udcff" in shown
+    assert b"\nodd\xff,1,1,1," in (tmp_path / "m_train.csv").read_bytes()

@@ -1,9 +1,12 @@
 """What `ttt info` and `ttt ckpt` print of a run."""
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ttt_cli.progress import megabytes
 
@@ -40,6 +43,14 @@ def write_report(report: "RunReport") -> str:
         rows = [(Path(each.path).name, describe_checkpoint(each)) for each in report.checkpoints]
         sections.append(("checkpoints", rows or [("none", "")]))
     return "\n\n".join(_section(title, rows) for title, rows in sections)
+
+
+def to_json(value: object) -> str:
+    r"""Encode what --json prints; a path that is not UTF-8 keeps its bytes, as in `\udcff`."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value))
 
 
 def describe_checkpoint(status: "CheckpointStatus") -> str:

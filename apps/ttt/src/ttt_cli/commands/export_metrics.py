@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 import typer
 
 from ttt_cli.app import new_app
 from ttt_cli.options import Common, common_options
+from ttt_cli.run_report import to_json
 
 app = new_app()
 
@@ -21,9 +21,7 @@ def export(
     common: Common,
     directories: Annotated[
         list[str],
-        typer.Argument(
-            metavar="DIRS...", help="Run directories; also quoted patterns, as 'runs/*'."
-        ),
+        typer.Argument(metavar="DIRS", help="Run directories; also quoted patterns, as 'runs/*'."),
     ],
     output: Annotated[
         str,
@@ -45,12 +43,16 @@ def export(
     valid: Annotated[Choice, typer.Option("--valid", help="Write the evaluations.")] = "true",
     window: Annotated[
         int,
-        typer.Option("--window", metavar="N", help="Smooth: means of N rows around each; 1: none."),
+        typer.Option(
+            "--window", metavar="N", help="Smooth by the mean of N rows around each; 1: not at all."
+        ),
     ] = 1,
     target_points: Annotated[
         int | None,
         typer.Option(
-            "--target-points", metavar="N", help="Means, N rows of a run in a file at most; all."
+            "--target-points",
+            metavar="N",
+            help="Rows of a run in a file at most, each a mean; all if left out.",
         ),
     ] = None,
 ) -> None:
@@ -74,7 +76,7 @@ def export(
     written = export_metrics(runs.paths, Path(output), wanted)
     if common.json:
         names = [str(path) for path in runs.paths]
-        print(msgspec.json.encode({"runs": names, "files": written}).decode())
+        print(to_json({"runs": names, "files": written}))
     elif not common.quiet:
         for table in written:
             print(f"{table.path}  rows: {table.rows:,}, runs: {len(runs.paths):,}")

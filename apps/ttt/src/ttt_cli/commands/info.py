@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from ttt_cli.app import new_app
 from ttt_cli.generation import Run
 from ttt_cli.options import Common, common_options
-from ttt_cli.run_report import write_report
+from ttt_cli.run_report import to_json, write_report
 
 app = new_app()
 
@@ -30,4 +29,4 @@ def info(
     from ttt_training.run_info import describe_run
 
     report = describe_run(Path(run), verbose=verbose)
-    print(msgspec.json.encode(report).decode() if common.json else write_report(report))
+    print(to_json(report) if common.json else write_report(report))
