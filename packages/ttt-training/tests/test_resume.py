@@ -38,7 +38,7 @@ SMALL = {
     "mini_batch_size": 8,
     "documents": 2,
     "batch_size": 2,
-    "eval_batches": 1,
+    "eval_samples": 2,
     "log_every": 1,
     "steps": 60,
     "save_every": 7,

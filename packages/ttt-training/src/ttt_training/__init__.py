@@ -4,7 +4,7 @@ from ttt_training.checkpoint import load_checkpoint, save_checkpoint, verify_che
 from ttt_training.evaluate import evaluate
 from ttt_training.generate import generate
 from ttt_training.load import load_run
-from ttt_training.loop import train
+from ttt_training.run import train
 from ttt_training.sampling import Sampling
 from ttt_training.session import Session
 
