@@ -113,6 +113,8 @@ KINDS = {
     "mlp4": {"layer_type": "mlp4"},
     "accumulated": {"grad_accum_steps": 3, "batch_size": 2},
     "bf16": {"dtype": "bf16", "layer_type": "linear,mlp", "num_layers": 2},
+    "f16": {"dtype": "f16", "layer_type": "linear,mlp", "num_layers": 2},
+    "recomputed": {"activation_checkpointing": True, "inner_lr_warmup_steps": 50},
 }
 
 

@@ -13,7 +13,7 @@ from ttt_data import Batch
 from ttt_data.loading.batch import IGNORED_TARGET
 from ttt_layer import TTTModel, scaled_inner_lr
 from ttt_training.device import autocast, device_of
-from ttt_training.learner import Learner
+from ttt_training.learner import Learner, explained_compilation
 from ttt_training.loss import cross_entropy
 from ttt_training.schedule import inner_lr_factor, learning_rate
 
@@ -94,9 +94,13 @@ def accumulate_gradients(
 
 
 def mean_loss(model: TTTModel, batch: Batch, settings: TrainConfig) -> Tensor:
-    """Return the mean loss over the tokens of some rows, nats."""
+    """Return the mean loss over the tokens of some rows, nats.
+
+    Raises:
+        IncompatibleError: the model cannot be compiled here.
+    """
     device = device_of(model)
-    with autocast(device, settings.dtype):
+    with autocast(device, settings.dtype), explained_compilation(enabled=settings.compile):
         logits = model(_to(device, batch.inputs))
     return cross_entropy(logits, _to(device, batch.targets))
 
