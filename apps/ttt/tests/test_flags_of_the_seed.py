@@ -59,7 +59,7 @@ def test_a_flag_without_effect_says_so(ttt: Callable, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        "generate {run} Once --tokenizer bytes",
+        "generate {run} Once --tokenizer bytes --quiet",
         "eval {run} --max-seq-len 16 --samples 4 --batch 2 --tokenizer bytes --checkpoint 4",
         "info {run} -v",
         "info {run} --verbose",
