@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ttt_training.evaluation import evaluate
     from ttt_training.generation import generate
     from ttt_training.load import load_run
-    from ttt_training.loop import train
+    from ttt_training.run import train
     from ttt_training.sampling import Sampling
     from ttt_training.session import Session
 
@@ -37,7 +37,7 @@ _MODULES = {
     "load_checkpoint": "checkpoint",
     "load_run": "load",
     "save_checkpoint": "checkpoint",
-    "train": "loop",
+    "train": "run",
     "verify_checkpoint": "checkpoint_files",
 }
 

@@ -2,7 +2,7 @@
 
     step-000100/
     |-- model.safetensors   parameters and buffers
-    |-- optim.safetensors   AdamW's moments and step counts, by parameter
+    |-- optim.safetensors   AdamW's moments and step counts, by parameter; in f16 the loss scale
     |-- rng.safetensors     torch's random generators
     |-- loader.json         the place in the data
     `-- manifest.json       size and SHA-256 of each, and what they belong to; written last
@@ -20,6 +20,7 @@ import msgspec
 import safetensors
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from ttt_config import (
@@ -38,6 +39,7 @@ from ttt_training.manifest import (
     encode_manifest,
     hash_file,
 )
+from ttt_training.optimizer_state import optimizer_tensors, restore_optimizer
 from ttt_training.tensors import check_fit, read_tensors, write_tensors
 
 _OPTIM_NAME = "optim.safetensors"
@@ -53,6 +55,7 @@ def save_checkpoint(
     step: int,
     run: RunIdentity,
     optimizer: Optimizer | None = None,
+    scaler: GradScaler | None = None,
     place: LoaderState | None = None,
     val_loss: float | None = None,
 ) -> Path:
@@ -65,6 +68,7 @@ def save_checkpoint(
         run: the model configuration and tokenizer the tensors belong to (`RunDir.identity`).
         optimizer: of the model's parameters. Without it and the place training cannot go on from
             the checkpoint.
+        scaler: of the loss, saved with the optimizer.
         place: before the batch of the next step.
         val_loss: of the model, if it was evaluated at this step; nats a token.
 
@@ -84,7 +88,7 @@ def save_checkpoint(
         unfinished.mkdir()
         write_tensors(unfinished / MODEL_NAME, model.state_dict())
         if optimizer is not None and place is not None:
-            write_tensors(unfinished / _OPTIM_NAME, _moments(model, optimizer))
+            write_tensors(unfinished / _OPTIM_NAME, optimizer_tensors(model, optimizer, scaler))
             write_tensors(unfinished / _RNG_NAME, _generators())
             (unfinished / _LOADER_NAME).write_bytes(msgspec.json.encode(place))
         manifest = Manifest(
@@ -108,7 +112,7 @@ def save_checkpoint(
 
 def checkpoint_bytes(model: nn.Module, optimizer: Optimizer) -> int:
     """Return how much room the tensors of a checkpoint take, about."""
-    tensors = [*model.state_dict().values(), *_moments(model, optimizer).values()]
+    tensors = [*model.state_dict().values(), *optimizer_tensors(model, optimizer).values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -134,8 +138,10 @@ def load_checkpoint(directory: Path, model: nn.Module) -> Manifest:
     return manifest
 
 
-def load_training_state(directory: Path, model: nn.Module, optimizer: Optimizer) -> LoaderState:
-    """Give an optimizer and torch's random generators the state they had; return the place.
+def load_training_state(
+    directory: Path, model: nn.Module, optimizer: Optimizer, scaler: GradScaler | None = None
+) -> LoaderState:
+    """Give an optimizer, a scaler and torch's random generators their state; return the place.
 
     Call it after `load_checkpoint`, which verifies the files.
 
@@ -149,44 +155,15 @@ def load_training_state(directory: Path, model: nn.Module, optimizer: Optimizer)
             f"{directory} holds parameters only: training cannot go on from it"
         )
     moments = read_tensors(directory / _OPTIM_NAME)
-    check_fit(directory / _OPTIM_NAME, moments, _moments_after_a_step(model))
     try:
         place = LoaderState.from_dict(
             msgspec.json.decode((directory / _LOADER_NAME).read_bytes(), type=dict)
         )
     except (OSError, msgspec.DecodeError, DataError) as error:
         raise CheckpointCorruptError(f"{directory / _LOADER_NAME} is damaged: {error}") from error
-    for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {
-            key: value.to(parameter.device) if key != "step" else value
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if (value := moments.get(f"{name}.{key}")) is not None
-        }
+    restore_optimizer(directory / _OPTIM_NAME, moments, model, optimizer, scaler)
     _restore_generators(read_tensors(directory / _RNG_NAME))
     return place
-
-
-def _moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by parameter name; none before its first step."""
-    return {
-        f"{name}.{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _moments_after_a_step(model: nn.Module) -> dict[str, Tensor]:
-    """Shapes and dtypes of what `_moments` holds after a step of AdamW."""
-    expected: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        like = torch.empty_like(parameter, device="meta")
-        step = torch.empty((), dtype=torch.float32, device="meta")
-        expected |= {
-            f"{name}.step": step,
-            f"{name}.exp_avg": like,
-            f"{name}.exp_avg_sq": like,
-        }
-    return expected
 
 
 def _generators() -> dict[str, Tensor]:
