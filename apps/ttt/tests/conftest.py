@@ -19,7 +19,7 @@ documents = 4
 [train]
 steps = 4
 batch_size = 4
-eval_batches = 1
+eval_samples = 4
 """
 
 

@@ -9,7 +9,7 @@ from ttt_config import resolve
 from ttt_training import train
 
 SHAPE = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "seq_len": 16}
-BRIEF = {"steps": 8, "batch_size": 2, "documents": 2, "tokenizer": "bytes", "eval_batches": 1}
+BRIEF = {"steps": 8, "batch_size": 2, "documents": 2, "tokenizer": "bytes", "eval_samples": 4}
 SAVES = {"save_every": 2, "eval_every": 2, "keep_last": 9}
 
 

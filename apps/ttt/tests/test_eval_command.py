@@ -10,7 +10,7 @@ from ttt_config import resolve
 from ttt_training import train
 
 SHAPE = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "seq_len": 32}
-BRIEF = {"steps": 4, "batch_size": 4, "documents": 4, "tokenizer": "bytes", "eval_batches": 1}
+BRIEF = {"steps": 4, "batch_size": 4, "documents": 4, "tokenizer": "bytes", "eval_samples": 4}
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_help_shows_names_meaning_default_and_choices(ttt: Callable) -> None:
     for field in all_fields():
         assert f"{', '.join(field.flags)} " in out
     assert "--lr FLOAT peak learning rate [default: 0.003]" in out
-    assert "--dtype f32|bf16 " in out
+    assert "--dtype f32|bf16|f16 " in out
     assert "--use-gate / --no-use-gate " in out
     assert "--json" in out
 

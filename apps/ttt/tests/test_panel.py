@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import math
 import os
 import pty
 import re
@@ -99,8 +100,9 @@ def last_frame(text: str) -> str:
 def test_the_panel_shows_the_last_records(screen: Screen) -> None:
     panel, written = screen
     with panel:
-        for event in (START, STEP, EVAL, msgspec.structs.replace(STEP, step=20, loss=5.0)):
+        for event in (START, STEP, EVAL, msgspec.structs.replace(STEP, loss=math.nan)):
             panel(event)
+        panel(msgspec.structs.replace(STEP, step=20, loss=5.0))
     frame = last_frame(written.getvalue())
     for shown in [
         "─ runs/[a] ─",

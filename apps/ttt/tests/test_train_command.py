@@ -22,7 +22,7 @@ documents = 4
 [train]
 steps = 4
 batch_size = 4
-eval_batches = 1
+eval_samples = 4
 log_every = 2
 save_every = 2
 eval_every = 4

@@ -13,7 +13,7 @@ SHAPE = {
     "intermediate_size": 48,
     "max_seq_len": 32,
 }
-TRAIN = {"steps": 6, "batch_size": 4, "warmup_steps": 2, "lr": 1e-2, "eval_batches": 2}
+TRAIN = {"steps": 6, "batch_size": 4, "warmup_steps": 2, "lr": 1e-2, "eval_samples": 8}
 DATA = {"tokenizer": "bytes", "documents": 4}
 
 ConfigMaker = Callable[..., RunConfig]

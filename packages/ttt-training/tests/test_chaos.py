@@ -18,7 +18,8 @@ import torch
 
 from ttt_config import CheckpointError, RunConfig, dump
 from ttt_training import load_run, train, verify_checkpoint
-from ttt_training.checkpoint import committed_checkpoints, load_training_state
+from ttt_training.checkpoint import load_training_state
+from ttt_training.checkpoint_files import committed_checkpoints
 from ttt_training.events import RunWarning, TrainEvent
 from ttt_training.optim import build_optimizer
 from ttt_training.retention import list_checkpoints

@@ -21,13 +21,8 @@ from ttt_config import (
     CheckpointIncompleteError,
     CheckpointMismatchError,
 )
-from ttt_training.checkpoint import (
-    latest_checkpoint,
-    load_checkpoint,
-    remove_checkpoints,
-    save_checkpoint,
-    verify_checkpoint,
-)
+from ttt_training.checkpoint import load_checkpoint, save_checkpoint
+from ttt_training.checkpoint_files import latest_checkpoint, remove_checkpoints, verify_checkpoint
 from ttt_training.manifest import FileEntry, RunIdentity, encode_manifest, read_manifest
 
 RUN = RunIdentity(model_config_sha256="a" * 64, tokenizer_sha256="b" * 64)

@@ -10,7 +10,7 @@ from ttt_config import DataError, ModelConfig
 from ttt_data import Batch
 from ttt_layer import TTTModel
 from ttt_training import evaluate
-from ttt_training.evaluate import measure_inner_loss
+from ttt_training.evaluation import measure_inner_loss
 
 BYTES = np.array([0, 1, 2, 3] * 5)
 

@@ -6,7 +6,7 @@ import torch
 
 from ttt_config import InvalidValueError, ModelConfig
 from ttt_layer import TTTModel
-from ttt_training.generate import generate
+from ttt_training.generation import generate
 
 PROMPT = [3, 1, 4, 1, 5]
 

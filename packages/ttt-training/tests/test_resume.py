@@ -38,7 +38,7 @@ SMALL = {
     "mini_batch_size": 8,
     "documents": 2,
     "batch_size": 2,
-    "eval_batches": 1,
+    "eval_samples": 2,
     "log_every": 1,
     "steps": 60,
     "save_every": 7,
@@ -114,6 +114,8 @@ KINDS = {
     "mlp4": {"layer_type": "mlp4"},
     "accumulated": {"grad_accum_steps": 3, "batch_size": 2},
     "bf16": {"dtype": "bf16", "layer_type": "linear,mlp", "num_layers": 2},
+    "f16": {"dtype": "f16", "layer_type": "linear,mlp", "num_layers": 2},
+    "recomputed": {"activation_checkpointing": True, "inner_lr_warmup_steps": 50},
 }
 
 

@@ -14,6 +14,7 @@ from ttt_cli.options import absorb, parameter
 from ttt_config import CheckpointError, InvalidValueError, TokenizerError
 
 if TYPE_CHECKING:
+    from ttt_data import Tokenizer
     from ttt_training import Sampling, Session
     from ttt_training.session import Answer
     from ttt_training.writer import Writer
@@ -221,20 +222,30 @@ def open_session(
         CheckpointError: the run or the state is missing, damaged or not for each other.
         TokenizerError: `tokenizer` is not the run's.
     """
-    from ttt_data import Tokenizer
     from ttt_training import Session, load_run
     from ttt_training.load import checkpoint_path
 
     path = Path(run) if checkpoint is None else checkpoint_path(run, checkpoint)
     model, own_tokenizer, _ = load_run(path)
-    if tokenizer is not None and Tokenizer.load(tokenizer) != own_tokenizer:
-        raise TokenizerError(
-            f"--tokenizer {tokenizer} is not the tokenizer {run} was trained with; "
-            "leave it out, the run has its own"
-        )
+    check_tokenizer(tokenizer, own_tokenizer, run)
     if state_in is None:
         return Session(model, own_tokenizer)
     return Session.load(state_in, model, own_tokenizer)
+
+
+def check_tokenizer(name: str | None, own: "Tokenizer", run: str) -> None:
+    """Make sure that a tokenizer named on the command line is that of the run.
+
+    Raises:
+        TokenizerError: it is not, or cannot be read.
+    """
+    from ttt_data import Tokenizer
+
+    if name is not None and Tokenizer.load(name) != own:
+        raise TokenizerError(
+            f"--tokenizer {name} is not the tokenizer {run} was trained with; "
+            "leave it out, the run has its own"
+        )
 
 
 def check_writable(path: str, *, replace: bool = True) -> None:

@@ -27,8 +27,13 @@ COMMANDS = {
     "generate": ("ttt_cli.commands.generate", "Let a trained model continue a prompt."),
     "interactive": ("ttt_cli.commands.interactive", "Write with a trained model, line by line."),
     "state": ("ttt_cli.commands.state", "Save and compare what a model remembers of a text."),
+    "info": ("ttt_cli.commands.info", "Say what a run is and how far it has come."),
     "ckpt": ("ttt_cli.commands.ckpt", "List, check and prune the checkpoints of a run."),
     "eval": ("ttt_cli.commands.eval", "Measure a trained model on text."),
+    "export-metrics": (
+        "ttt_cli.commands.export_metrics",
+        "Write what runs logged as CSV, for plotting.",
+    ),
     "data": ("ttt_cli.commands.data", "Prepare, fetch, look at, check and export training data."),
     "tokenizer": ("ttt_cli.commands.tokenizer", "Train a tokenizer, or say what one is."),
     "completions": ("ttt_cli.commands.completions", "Print a completion script for a shell."),

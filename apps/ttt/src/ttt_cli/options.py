@@ -32,6 +32,22 @@ Layers = tuple[Layer, ...]
 _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 
 
+_IGNORED: dict[str, tuple[object, tuple[str, ...], str]] = {
+    "workers": (
+        int | None,
+        ("--workers",),
+        "batches are read ahead by one thread, which is enough",
+    ),
+    "threads": (int | None, ("--threads",), "kernels choose their launch sizes themselves"),
+    "pretokenized": (
+        bool | None,
+        ("--pretokenized/--no-pretokenized",),
+        "text is tokenized when it is read, and what `ttt data prepare` wrote is not again",
+    ),
+}
+"""Name, type, spellings and why it is not needed."""
+
+
 class Common(NamedTuple):
     """What every command can be asked for; `--debug` is served by `ttt_cli.main`."""
 
@@ -73,6 +89,18 @@ def common_options(command: Callable[..., None]) -> Callable[..., None]:
     return absorb(command, "common", options, _common)
 
 
+def ignored_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Accept the options of ttt-rs that mean nothing here, as its argument `notes`, which says so.
+
+    Scripts written for it go on working; none of these changes what is computed.
+    """
+    options = [
+        parameter(name, kind, None, *flags, help=note, hidden=True)
+        for name, (kind, flags, note) in _IGNORED.items()
+    ]
+    return absorb(command, "notes", options, _notes)
+
+
 def absorb(
     command: Callable[..., None],
     name: str,
@@ -111,6 +139,14 @@ def _layers(given: Mapping[str, object]) -> Layers:
     return tuple(layers)
 
 
+def _notes(given: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(
+        f"{flags[0].split('/')[0]} has no effect: {note}"
+        for name, (_, flags, note) in _IGNORED.items()
+        if given[name] is not None
+    )
+
+
 def _common(given: Mapping[str, object]) -> Common:
     return Common(json=bool(given["json"]), quiet=bool(given["quiet"]))
 
@@ -145,6 +181,7 @@ def parameter(
     help: str,
     metavar: str | None = None,
     choices: Sequence[str] = (),
+    hidden: bool = False,
 ) -> inspect.Parameter:
     """An option of a command, for `absorb`."""
 
@@ -160,6 +197,7 @@ def parameter(
             help=help,
             metavar=metavar,
             show_default=False,
+            hidden=hidden,
             autocompletion=complete if choices else None,
         ),
         annotation=annotation,

@@ -5,6 +5,7 @@ the time left runs on. What stays true (the start, checkpoints, warnings, the en
 as lines.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ class TrainPanel:
         match event:
             case StepRecord():
                 self._step, self._stepped_s = event, time.monotonic()
-                self._losses.append(event.loss)
+                if math.isfinite(event.loss):
+                    self._losses.append(event.loss)
                 self._live.refresh()
             case EvalRecord():
                 self._eval = event

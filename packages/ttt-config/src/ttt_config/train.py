@@ -6,9 +6,9 @@ from msgspec import Meta, Struct
 
 from ttt_config.option import Count, Decay, Natural, NonNegative, Positive, option
 
-Dtype = Literal["f32", "bf16"]
+Dtype = Literal["f32", "bf16", "f16"]
 
-_DTYPE_SPELLINGS = {"float32": "f32", "bfloat16": "bf16"}
+_DTYPE_SPELLINGS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 def _canonical_dtype(text: str) -> str:
@@ -24,6 +24,9 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     epochs: Annotated[
         Positive | None, option("length of the run in passes over the text; wins over steps")
+    ] = None
+    samples: Annotated[
+        Count | None, option("windows an epoch counts; none: all windows of the text")
     ] = None
     batch_size: Annotated[
         Count, option("sequences per forward pass", "--batch-size", "--batch")
@@ -53,13 +56,29 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     dtype: Annotated[
         Dtype,
         option(
-            "arithmetic of the model; bf16: autocast, the parameters stay f32",
+            "arithmetic of the model; bf16, f16: autocast, the parameters stay f32",
             normalize=_canonical_dtype,
         ),
     ] = "f32"
+    inner_lr_warmup_steps: Annotated[
+        Natural, option("steps in which the inner learning rate rises from a tenth to the whole")
+    ] = 0
+    activation_checkpointing: Annotated[
+        bool, option("compute each block again in the backward pass, to save memory")
+    ] = False
+    compile: Annotated[bool, option("compile the blocks by torch.compile")] = False
+    on_nonfinite: Annotated[
+        Literal["stop", "skip", "rollback"],
+        option("at a loss or gradient that is no number; rollback: to the last checkpoint"),
+    ] = "stop"
     eval_every: Annotated[Count, option("steps between evaluations")] = 100
-    eval_batches: Annotated[
-        Natural, option("batches per evaluation, the first of the text; 0: the whole split")
+    eval_samples: Annotated[
+        Natural,
+        option(
+            "windows per evaluation, the first of the text; 0: the whole split",
+            "--eval-samples",
+            "--test-samples",
+        ),
     ] = 0
     log_every: Annotated[Count, option("steps between logged losses")] = 10
     save_every: Annotated[Count, option("steps between checkpoints")] = 100

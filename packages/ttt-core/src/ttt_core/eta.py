@@ -8,6 +8,9 @@ from torch.nn import functional
 class InnerLearningRate(nn.Module):
     """Step sizes of the inner loop, eta[i, j] = token_eta[i] * lr[j] (arXiv 2407.04620, 2.7).
 
+    Attributes:
+        factor: multiplies every step size (`scaled_inner_lr`); no part of the parameters.
+
     Args:
         hidden_size: width C of the layer's input.
         num_heads: H.
@@ -21,6 +24,8 @@ class InnerLearningRate(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = base_lr / head_dim
+        # A tensor, so that changing it does not make torch.compile begin anew.
+        self.factor = torch.ones((), dtype=torch.float64)
         self.weight = nn.Parameter(torch.zeros(num_heads, hidden_size))
         self.bias = nn.Parameter(torch.zeros(num_heads))
         self.token_idx = nn.Parameter(torch.zeros(mini_batch_size))
@@ -42,7 +47,7 @@ class InnerLearningRate(nn.Module):
         """
         gate = functional.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
         wide = torch.promote_types(gate.dtype, torch.float32)
-        return self.scale * torch.sigmoid(gate.to(wide))
+        return self.factor * (self.scale * torch.sigmoid(gate.to(wide)))
 
     def token_eta(self) -> Tensor:
         """Step size by position in the mini-batch, max(0, 1 / (i + 1) + token_idx_i), (M,)."""

@@ -5,10 +5,11 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ttt_config import ModelConfig
 from ttt_config.errors import IncompatibleError, InvalidValueError
-from ttt_layer.block import TTTBlock
+from ttt_layer.block import BlockState, TTTBlock
 from ttt_layer.init import init_parameters
 from ttt_layer.norm import RMSNorm
 from ttt_layer.rope import Rotation, rotation
@@ -17,6 +18,10 @@ from ttt_layer.state import ModelState, model_identity
 
 class TTTModel(nn.Module):
     """A language model whose layers learn from the text they read (arXiv 2407.04620).
+
+    Attributes:
+        activation_checkpointing: keep the inputs of each block only, and compute the rest again in
+            the backward pass.
 
     Args:
         config: `vocab_size` must be given.
@@ -42,6 +47,7 @@ class TTTModel(nn.Module):
         self.norm = RMSNorm(width, config.rms_norm_eps)
         tied = config.tie_embeddings
         self.lm_head = None if tied else nn.Linear(width, config.vocab_size, bias=False)
+        self.activation_checkpointing = False
         init_parameters(self, config)
 
     def initial_state(self, batch_size: int) -> ModelState:
@@ -94,13 +100,22 @@ class TTTModel(nn.Module):
         rotary = self._rotation(positions)
         ends = []
         for block, begin in zip(self.blocks, state.blocks, strict=True):
-            h, end = block(h, rotary, begin)
+            h, end = self._read(block, h, rotary, begin)
             ends.append(end)
         h = self.norm(h)
         head = self.embed.weight if self.lm_head is None else self.lm_head.weight
         logits = functional.linear(h, head)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return (logits, ModelState(tuple(ends), state.identity)) if return_state else logits
+
+    def _read(
+        self, block: nn.Module, h: Tensor, rotary: Rotation | None, begin: BlockState
+    ) -> tuple[Tensor, BlockState]:
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            return checkpoint(
+                block, h, rotary, begin, use_reentrant=False, preserve_rng_state=False
+            )
+        return block(h, rotary, begin)
 
     def _rotation(self, positions: Tensor) -> Rotation | None:
         """Angles for q and k, computed once for all blocks."""

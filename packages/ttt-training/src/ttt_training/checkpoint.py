@@ -2,7 +2,7 @@
 
     step-000100/
     |-- model.safetensors   parameters and buffers
-    |-- optim.safetensors   AdamW's moments and step counts, by parameter
+    |-- optim.safetensors   AdamW's moments and step counts, by parameter; in f16 the loss scale
     |-- rng.safetensors     torch's random generators
     |-- loader.json         the place in the data
     `-- manifest.json       size and SHA-256 of each, and what they belong to; written last
@@ -12,7 +12,6 @@ A checkpoint is written as `step-000100.tmp/`, made durable file by file, and th
 directory, which no reader looks at and the next save sweeps away.
 """
 
-import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -21,16 +20,17 @@ import msgspec
 import safetensors
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from ttt_config import (
     CheckpointCorruptError,
     CheckpointError,
     CheckpointIncompleteError,
-    CheckpointMismatchError,
     DataError,
 )
 from ttt_data import LoaderState
+from ttt_training.checkpoint_files import MODEL_NAME, sweep_unfinished, verify_checkpoint
 from ttt_training.durable import fsync
 from ttt_training.manifest import (
     MANIFEST_NAME,
@@ -38,16 +38,13 @@ from ttt_training.manifest import (
     RunIdentity,
     encode_manifest,
     hash_file,
-    read_manifest,
-    verify_files,
 )
+from ttt_training.optimizer_state import optimizer_tensors, restore_optimizer
 from ttt_training.tensors import check_fit, read_tensors, write_tensors
 
-_MODEL_NAME = "model.safetensors"
 _OPTIM_NAME = "optim.safetensors"
 _RNG_NAME = "rng.safetensors"
 _LOADER_NAME = "loader.json"
-_COMMITTED = re.compile(r"step-(\d{6,})")
 _VERSIONED = ("ttt-training", "torch")
 
 
@@ -58,6 +55,7 @@ def save_checkpoint(
     step: int,
     run: RunIdentity,
     optimizer: Optimizer | None = None,
+    scaler: GradScaler | None = None,
     place: LoaderState | None = None,
     val_loss: float | None = None,
 ) -> Path:
@@ -70,6 +68,7 @@ def save_checkpoint(
         run: the model configuration and tokenizer the tensors belong to (`RunDir.identity`).
         optimizer: of the model's parameters. Without it and the place training cannot go on from
             the checkpoint.
+        scaler: of the loss, saved with the optimizer.
         place: before the batch of the next step.
         val_loss: of the model, if it was evaluated at this step; nats a token.
 
@@ -87,9 +86,9 @@ def save_checkpoint(
         checkpoints.mkdir(parents=True, exist_ok=True)
         sweep_unfinished(checkpoints)
         unfinished.mkdir()
-        write_tensors(unfinished / _MODEL_NAME, model.state_dict())
+        write_tensors(unfinished / MODEL_NAME, model.state_dict())
         if optimizer is not None and place is not None:
-            write_tensors(unfinished / _OPTIM_NAME, _moments(model, optimizer))
+            write_tensors(unfinished / _OPTIM_NAME, optimizer_tensors(model, optimizer, scaler))
             write_tensors(unfinished / _RNG_NAME, _generators())
             (unfinished / _LOADER_NAME).write_bytes(msgspec.json.encode(place))
         manifest = Manifest(
@@ -113,27 +112,8 @@ def save_checkpoint(
 
 def checkpoint_bytes(model: nn.Module, optimizer: Optimizer) -> int:
     """Return how much room the tensors of a checkpoint take, about."""
-    tensors = [*model.state_dict().values(), *_moments(model, optimizer).values()]
+    tensors = [*model.state_dict().values(), *optimizer_tensors(model, optimizer).values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def verify_checkpoint(directory: Path) -> Manifest:
-    """Check every file of a checkpoint against its manifest, without reading a tensor.
-
-    Raises:
-        CheckpointIncompleteError: the manifest or a file it lists is missing or cut short.
-        CheckpointCorruptError: a file is not what was written, or lies elsewhere.
-        CheckpointMismatchError: it is of another format, or of another step than its name says.
-    """
-    manifest = read_manifest(directory)
-    if step_of(directory) not in {None, manifest.step}:
-        raise CheckpointMismatchError(
-            f"{directory} holds the checkpoint of step {manifest.step}; give it its name back"
-        )
-    if _MODEL_NAME not in manifest.files:
-        raise CheckpointIncompleteError(f"{directory}: the manifest lists no {_MODEL_NAME}")
-    verify_files(directory, manifest)
-    return manifest
 
 
 def load_checkpoint(directory: Path, model: nn.Module) -> Manifest:
@@ -151,15 +131,17 @@ def load_checkpoint(directory: Path, model: nn.Module) -> Manifest:
         CheckpointMismatchError: the tensors are not those of `model`.
     """
     manifest = verify_checkpoint(directory)
-    path = directory / _MODEL_NAME
+    path = directory / MODEL_NAME
     tensors = read_tensors(path)
     check_fit(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return manifest
 
 
-def load_training_state(directory: Path, model: nn.Module, optimizer: Optimizer) -> LoaderState:
-    """Give an optimizer and torch's random generators the state they had; return the place.
+def load_training_state(
+    directory: Path, model: nn.Module, optimizer: Optimizer, scaler: GradScaler | None = None
+) -> LoaderState:
+    """Give an optimizer, a scaler and torch's random generators their state; return the place.
 
     Call it after `load_checkpoint`, which verifies the files.
 
@@ -173,87 +155,15 @@ def load_training_state(directory: Path, model: nn.Module, optimizer: Optimizer)
             f"{directory} holds parameters only: training cannot go on from it"
         )
     moments = read_tensors(directory / _OPTIM_NAME)
-    check_fit(directory / _OPTIM_NAME, moments, _moments_after_a_step(model))
     try:
         place = LoaderState.from_dict(
             msgspec.json.decode((directory / _LOADER_NAME).read_bytes(), type=dict)
         )
     except (OSError, msgspec.DecodeError, DataError) as error:
         raise CheckpointCorruptError(f"{directory / _LOADER_NAME} is damaged: {error}") from error
-    for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {
-            key: value.to(parameter.device) if key != "step" else value
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if (value := moments.get(f"{name}.{key}")) is not None
-        }
+    restore_optimizer(directory / _OPTIM_NAME, moments, model, optimizer, scaler)
     _restore_generators(read_tensors(directory / _RNG_NAME))
     return place
-
-
-def latest_checkpoint(checkpoints: Path) -> Path:
-    """Find the committed checkpoint with the highest step; it is not verified here.
-
-    Raises:
-        CheckpointIncompleteError: the directory holds none.
-    """
-    found = committed_checkpoints(checkpoints)
-    if not found:
-        raise CheckpointIncompleteError(
-            f"no checkpoint in {checkpoints}: the run stopped before its first save"
-        )
-    return found[-1]
-
-
-def committed_checkpoints(checkpoints: Path) -> list[Path]:
-    """List the committed checkpoints in the order of their steps, none of them verified."""
-    found = [path for path in checkpoints.glob("step-*") if step_of(path) is not None]
-    return sorted(found, key=lambda path: step_of(path) or 0)
-
-
-def remove_checkpoints(checkpoints: Path) -> None:
-    """Remove every checkpoint, finished or not, and the directory if that leaves it empty."""
-    if not checkpoints.is_dir():
-        return
-    for path in checkpoints.iterdir():
-        if step_of(path.with_suffix("")) is not None:
-            shutil.rmtree(path)
-    if not any(checkpoints.iterdir()):
-        checkpoints.rmdir()
-
-
-def step_of(directory: Path) -> int | None:
-    """The step in the name of a committed checkpoint; None for any other name."""
-    match = _COMMITTED.fullmatch(directory.name)
-    return int(match[1]) if match else None
-
-
-def sweep_unfinished(checkpoints: Path) -> None:
-    """Remove what killed saves left behind; a run has one writer, so none is in use."""
-    for path in checkpoints.glob("step-*.tmp"):
-        shutil.rmtree(path)
-
-
-def _moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by parameter name; none before its first step."""
-    return {
-        f"{name}.{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _moments_after_a_step(model: nn.Module) -> dict[str, Tensor]:
-    """Shapes and dtypes of what `_moments` holds after a step of AdamW."""
-    expected: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        like = torch.empty_like(parameter, device="meta")
-        step = torch.empty((), dtype=torch.float32, device="meta")
-        expected |= {
-            f"{name}.step": step,
-            f"{name}.exp_avg": like,
-            f"{name}.exp_avg_sq": like,
-        }
-    return expected
 
 
 def _generators() -> dict[str, Tensor]:

@@ -39,9 +39,19 @@ class TrainingData:
     left_out: tuple[str, ...]
     """What could not be used of the text, a line for each kind of problem."""
 
-    def validation_batches(self, count: int) -> Iterator[Batch]:
-        """Give the first batches of the validation split in the order of the text; 0: all."""
-        return islice(self.validation.in_order(), count or None)
+    def validation_batches(self, samples: int) -> Iterator[Batch]:
+        """Give the first windows of the validation split in the order of the text; 0: all."""
+        return first_windows(self.validation, samples or None)
+
+
+def first_windows(loader: Loader, samples: int | None) -> Iterator[Batch]:
+    """Yield the first windows of a text, in its order; None: all of them."""
+    if samples is None:
+        yield from loader.in_order()
+        return
+    whole, rest = divmod(samples, loader.global_batch_size)
+    for number, batch in enumerate(islice(loader.in_order(), whole + bool(rest))):
+        yield batch if number < whole else batch.rows(slice(rest))
 
 
 def adopt_tokenizer(config: RunConfig) -> RunConfig:
@@ -137,11 +147,13 @@ def _loader(
     splits: Sequence[TokenSplit], parts: Sequence[WeightedSource], config: RunConfig, split: Split
 ) -> Loader:
     weights = [part.weight for part in parts]
+    # Accumulation spreads the batch of a step only: an evaluation reads no more rows at once.
+    micro_batches = config.train.grad_accum_steps if split == "train" else 1
     try:
         return Loader(
             Mixture(list(zip(splits, weights, strict=True))),
             seq_len=config.model.max_seq_len,
-            global_batch_size=config.train.batch_size * config.train.grad_accum_steps,
+            global_batch_size=config.train.batch_size * micro_batches,
             seed=derive_seed(config.train.seed, "batches"),
             mode=config.data.mode,
             shuffle=config.data.shuffle,

@@ -9,6 +9,8 @@ from torch import nn
 
 from ttt_config.train import Dtype
 
+_AUTOCAST = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+
 
 def default_device() -> torch.device:
     """Give the first CUDA (or ROCm) device if there is one, else the CPU."""
@@ -38,4 +40,4 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 def autocast(device: torch.device, dtype: Dtype) -> torch.autocast:
     """Compute in `dtype` inside the block where it is safe; parameters keep their own dtype."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bf16")
+    return torch.autocast(device.type, dtype=_AUTOCAST[dtype], enabled=dtype != "f32")

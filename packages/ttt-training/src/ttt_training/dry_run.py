@@ -93,25 +93,24 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
     """
     rows, length = config.train.batch_size, config.model.max_seq_len
     device = default_device()
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor  # views of one storage count once
-        return tensor
-
+    kept = _KeptTensors()
     with FakeTensorMode(), device:
         model = TTTModel(config.model)
         own = {each.untyped_storage()._cdata for each in model.parameters()}
+        kept.follow(model)
         ids = torch.zeros(rows, length, dtype=torch.long)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor):
             with autocast(device, config.train.dtype):
                 logits = model(ids)
             cross_entropy(logits, ids)
         parameters = sum(each.untyped_storage().nbytes() for each in model.parameters())
-        activations = sum(
-            tensor.untyped_storage().nbytes() for name, tensor in kept.items() if name not in own
-        )
+        sizes = kept.bytes_by_block(without=own)
         scores = logits.numel() * _F32_BYTES
+    activations = sum(sizes.values())
+    if config.train.activation_checkpointing:
+        blocks = [size for block, size in sizes.items() if block is not None]
+        stream = rows * length * config.model.hidden_size * _F32_BYTES
+        activations += max(blocks) - sum(blocks) + len(blocks) * stream
     return MemoryEstimate(
         parameters=parameters,
         gradients=parameters,
@@ -119,6 +118,36 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
         activations=activations,
         logits_gradient=scores,
     )
+
+
+class _KeptTensors:
+    """The storages autograd keeps, by the block that computed them."""
+
+    def __init__(self) -> None:
+        self._block: int | None = None
+        self._kept: dict[int, tuple[Tensor, int | None]] = {}
+
+    def follow(self, model: TTTModel) -> None:
+        """Note which block is running; None outside of all."""
+        for number, block in enumerate(model.blocks):
+            block.register_forward_pre_hook(lambda *_, now=number: self._enter(now))
+            block.register_forward_hook(lambda *_: self._enter(None))
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        """Count a tensor; views of one storage count once."""
+        self._kept.setdefault(tensor.untyped_storage()._cdata, (tensor, self._block))
+        return tensor
+
+    def bytes_by_block(self, without: set[int]) -> dict[int | None, int]:
+        """Sum up what is kept, but for some storages."""
+        sizes: dict[int | None, int] = {}
+        for storage, (tensor, block) in self._kept.items():
+            if storage not in without:
+                sizes[block] = sizes.get(block, 0) + tensor.untyped_storage().nbytes()
+        return sizes
+
+    def _enter(self, block: int | None) -> None:
+        self._block = block
 
 
 def _existing(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Writes that survive a power cut."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,7 +17,12 @@ def fsync(path: Path) -> None:
 def write_durably(path: Path, content: bytes) -> None:
     """Put a small file in place: readers see the old content or the new, never a part."""
     unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(content)
-    fsync(unfinished)
-    unfinished.replace(path)
+    try:
+        unfinished.write_bytes(content)
+        fsync(unfinished)
+        unfinished.replace(path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
     fsync(path.parent)

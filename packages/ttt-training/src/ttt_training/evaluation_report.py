@@ -1,7 +1,6 @@
 """What a run is worth on a text: its loss, where it falls, and what learning at test time wins."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,12 +9,12 @@ from numpy.typing import NDArray
 
 from ttt_config import InvalidValueError, RunConfig
 from ttt_config.train import Dtype
-from ttt_data import Batch, Loader, Tokenizer
+from ttt_data import Tokenizer
 from ttt_data.readers import Split
 from ttt_layer import TTTModel, scaled_inner_lr
-from ttt_training.checkpoint import step_of
-from ttt_training.data import load_split
-from ttt_training.evaluate import Evaluation, summarize
+from ttt_training.checkpoint_files import step_of
+from ttt_training.data import first_windows, load_split
+from ttt_training.evaluation import Evaluation, summarize
 from ttt_training.surprisal import Mean, Surprisal, mean_over_windows, surprisals
 from ttt_training.token_classes import class_losses
 
@@ -120,11 +119,13 @@ def report_run(
     if wanted.samples is not None and wanted.samples < 1:
         raise InvalidValueError(f"samples is {wanted.samples}, expected 1 or more")
     loader, documents = load_split(config, tokenizer, wanted.split)
-    learning = list(surprisals(model, _windows(loader, wanted.samples), dtype=wanted.dtype))
+    learning = list(surprisals(model, first_windows(loader, wanted.samples), dtype=wanted.dtype))
     frozen: list[Surprisal] | None = None
     if wanted.gain:
         with scaled_inner_lr(model, 0.0):
-            frozen = list(surprisals(model, _windows(loader, wanted.samples), dtype=wanted.dtype))
+            frozen = list(
+                surprisals(model, first_windows(loader, wanted.samples), dtype=wanted.dtype)
+            )
     whole: Evaluation = summarize(learning, tokenizer.byte_lengths())
     return EvaluationReport(
         run=str(checkpoint.parent.parent),
@@ -195,16 +196,6 @@ def _mean_within(found: list[Surprisal], part: slice) -> Mean:
 
 def _counts(found: list[Surprisal], part: slice) -> NDArray[np.int64]:
     return np.concatenate([each.counted[:, part].sum(axis=1) for each in found])
-
-
-def _windows(loader: Loader, samples: int | None) -> Iterable[Batch]:
-    """The first windows of a text, in its order."""
-    if samples is None:
-        yield from loader.in_order()
-        return
-    whole, rest = divmod(samples, loader.global_batch_size)
-    for number, batch in enumerate(islice(loader.in_order(), whole + bool(rest))):
-        yield batch if number < whole else batch.rows(slice(rest))
 
 
 def _by_class(

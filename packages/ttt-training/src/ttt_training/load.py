@@ -6,7 +6,8 @@ from ttt_config import CheckpointIncompleteError, RunConfig, load
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.build import build_model
-from ttt_training.checkpoint import committed_checkpoints, latest_checkpoint, load_checkpoint
+from ttt_training.checkpoint import load_checkpoint
+from ttt_training.checkpoint_files import committed_checkpoints, latest_checkpoint
 from ttt_training.device import default_device
 from ttt_training.retention import best_checkpoint
 from ttt_training.run_dir import check_identity, find_run

@@ -8,7 +8,7 @@ import msgspec
 import tomli_w
 
 from ttt_config import IncompatibleError, RunConfig, diff, load
-from ttt_training.checkpoint import (
+from ttt_training.checkpoint_files import (
     committed_checkpoints,
     step_of,
     sweep_unfinished,
@@ -35,7 +35,11 @@ _FREE_TO_CHANGE = (
     "train.weight_decay",
     "train.max_grad_norm",
     "train.eval_every",
-    "train.eval_batches",
+    "train.activation_checkpointing",
+    "train.compile",
+    "train.on_nonfinite",
+    "train.samples",
+    "train.eval_samples",
     "train.log_every",
     "train.save_every",
     "train.keep_last",

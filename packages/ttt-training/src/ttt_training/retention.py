@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ttt_config import CheckpointError, CheckpointIncompleteError
-from ttt_training.checkpoint import committed_checkpoints, step_of, verify_checkpoint
+from ttt_training.checkpoint_files import committed_checkpoints, step_of, verify_checkpoint
 from ttt_training.durable import fsync
 from ttt_training.manifest import read_manifest
 

@@ -17,9 +17,9 @@ import tomllib
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
 
 from ttt_config import (
     CheckpointIncompleteError,
@@ -28,11 +28,14 @@ from ttt_config import (
     RunConfig,
     dump,
 )
-from ttt_data import Tokenizer
-from ttt_training.checkpoint import remove_checkpoints
-from ttt_training.device import describe_device
+from ttt_training.checkpoint_files import remove_checkpoints
 from ttt_training.durable import write_durably
 from ttt_training.manifest import RunIdentity, read_manifest
+
+if TYPE_CHECKING:
+    import torch
+
+    from ttt_data import Tokenizer
 
 _PACKAGES = ("ttt-training", "ttt-layer", "ttt-data", "torch", "numpy", "tokenizers", "safetensors")
 
@@ -94,7 +97,7 @@ class RunDir:
             )
 
     def create(
-        self, config: RunConfig, tokenizer: Tokenizer, device: torch.device, *, overwrite: bool
+        self, config: RunConfig, tokenizer: "Tokenizer", device: "torch.device", *, overwrite: bool
     ) -> None:
         """Begin a run: write all but metrics and checkpoints.
 
@@ -187,7 +190,9 @@ def check_identity(run: RunDir, checkpoint: Path) -> None:
         )
 
 
-def _info(config: RunConfig, device: torch.device) -> RunInfo:
+def _info(config: RunConfig, device: "torch.device") -> RunInfo:
+    from ttt_training.device import describe_device  # not above: it imports torch
+
     return RunInfo(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=sys.argv,

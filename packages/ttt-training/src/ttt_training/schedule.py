@@ -1,8 +1,10 @@
-"""The learning rate as a pure function of the step."""
+"""The learning rates as pure functions of the step."""
 
 import math
 
 from ttt_config import TrainConfig
+
+_INNER_LR_START = 0.1
 
 
 def learning_rate(step: int, settings: TrainConfig, *, hidden_size: int) -> float:
@@ -34,6 +36,25 @@ def learning_rate(step: int, settings: TrainConfig, *, hidden_size: int) -> floa
         return minimum if settings.steps > warmup else peak
     progress = (step - warmup) / (settings.steps - warmup)
     return minimum + (peak - minimum) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def inner_lr_factor(step: int, settings: TrainConfig) -> float:
+    """Give the factor of the inner learning rates in one optimizer step.
+
+        0.1 + 0.9 * min(1, (step - 1) / inner_lr_warmup_steps)
+
+    It is the warm-up of the official recipe for TTT-MLP, whose inner learning rate rises from 0.01
+    to 0.1 while the outer one warms up: gradients through large inner steps of an untrained model
+    are wild. Evaluations and checkpoints know nothing of it.
+
+    Args:
+        step: number of the optimizer step, counted from 1.
+        settings: `inner_lr_warmup_steps` is read; 0 gives 1.
+    """
+    warmup = settings.inner_lr_warmup_steps
+    if warmup == 0 or step > warmup:
+        return 1.0
+    return _INNER_LR_START + (1.0 - _INNER_LR_START) * (step - 1) / warmup
 
 
 def _noam(step: int, factor: float, warmup: int, hidden_size: int) -> float:

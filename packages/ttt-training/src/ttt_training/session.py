@@ -13,7 +13,7 @@ from ttt_config import CheckpointCorruptError, CheckpointMismatchError
 from ttt_data import Tokenizer
 from ttt_layer import ModelState, TTTModel
 from ttt_training.device import device_of
-from ttt_training.generate import Batch
+from ttt_training.generation import Batch
 from ttt_training.reading import Reading, read_on, write_token
 from ttt_training.sampling import Sampling
 from ttt_training.writer import Writer

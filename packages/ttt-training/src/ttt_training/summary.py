@@ -7,7 +7,7 @@ from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.data import TrainingData
 from ttt_training.device import describe_device, device_of
-from ttt_training.evaluate import Evaluation, measure_inner_loss
+from ttt_training.evaluation import Evaluation, measure_inner_loss
 from ttt_training.events import EvalRecord, RunStarted, TrainResult
 from ttt_training.length import tokens_per_step
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from ttt_config import InvalidValueError
 from ttt_data import Tokenizer
-from ttt_training.generate import check_max_new_tokens
+from ttt_training.generation import check_max_new_tokens
 
 FinishReason = Literal["eos", "length", "stop"]
 """End of the text, as many tokens as asked for, or a stop string."""

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from ttt_cli.app import new_app
 from ttt_cli.generation import Run
 from ttt_cli.options import Common, common_options
-from ttt_cli.progress import megabytes, table
+from ttt_cli.progress import table
+from ttt_cli.run_report import describe_checkpoint, to_json
 from ttt_config import CheckpointError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def list_(run: Run, common: Common) -> None:
     """List the checkpoints of a run; every one is verified."""
     found = _statuses(run)
     if common.json:
-        print(msgspec.json.encode(found).decode())
+        print(to_json(found))
     elif found:
-        print(table([(Path(each.path).name, _describe(each)) for each in found]))
+        print(table([(Path(each.path).name, describe_checkpoint(each)) for each in found]))
 
 
 @app.command()
@@ -36,7 +36,7 @@ def verify(run: Run, common: Common) -> None:
     found = _statuses(run)
     problems = [each.problem for each in found if each.problem is not None]
     if common.json:
-        print(msgspec.json.encode(found).decode())
+        print(to_json(found))
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CheckpointError(f"{problems[0]}{more}")
@@ -69,7 +69,7 @@ def prune(
     act = removable_checkpoints if dry_run else prune_checkpoints
     removed = [path.name for path in act(checkpoints, keep_last=keep_last, keep_every=keep_every)]
     if common.json:
-        print(msgspec.json.encode({"removed": removed, "dry_run": dry_run}).decode())
+        print(to_json({"removed": removed, "dry_run": dry_run}))
     elif not common.quiet:
         verb = "would remove" if dry_run else "removed"
         print(f"{verb} {', '.join(removed)}" if removed else "nothing to remove")
@@ -86,9 +86,3 @@ def _statuses(run: str) -> "list[CheckpointStatus]":
         if checkpoint is None
         else [checkpoint_status(checkpoint)]
     )
-
-
-def _describe(status: "CheckpointStatus") -> str:
-    loss = "" if status.val_loss is None else f", val loss {status.val_loss:.4f}"
-    state = "whole" if status.problem is None else f"DAMAGED: {status.problem}"
-    return f"{megabytes(status.bytes)}{loss}, {state}"

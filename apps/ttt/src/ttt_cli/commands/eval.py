@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from ttt_cli.app import new_app
-from ttt_cli.generation import Run
+from ttt_cli.generation import Run, TokenizerName, check_tokenizer
 from ttt_cli.options import Common, common_options
 from ttt_cli.progress import table
 from ttt_config import ConfigError, InvalidValueError
@@ -49,12 +49,14 @@ def evaluate(
         int | None, typer.Option("--batch", "--batch-size", help="Windows read at once.")
     ] = None,
     dtype: Annotated[
-        Literal["f32", "bf16"] | None, typer.Option("--dtype", help="Arithmetic; as in training.")
+        Literal["f32", "bf16", "f16"] | None,
+        typer.Option("--dtype", help="Arithmetic; as in training."),
     ] = None,
     gain: Annotated[
         bool,
         typer.Option("--gain/--no-gain", help="Measure again without inner learning."),
     ] = True,
+    tokenizer_name: TokenizerName = None,
     csv_file: Annotated[
         str | None, typer.Option("--csv", metavar="FILE", help="Also write the tables here.")
     ] = None,
@@ -77,6 +79,7 @@ def evaluate(
     found, given = find_run(Path(run))
     path = given or checkpoint_path(found.path, checkpoint or "latest")
     model, tokenizer, config = load_run(path)
+    check_tokenizer(tokenizer_name, tokenizer, run)
     changed = msgspec.structs.replace(
         config,
         model=msgspec.structs.replace(

@@ -1,5 +1,6 @@
 """`ttt train`: train a model and write a run directory."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import msgspec
 import typer
 
 from ttt_cli.app import new_app
-from ttt_cli.options import Common, Layers, common_options, config_options
+from ttt_cli.options import Common, Layers, common_options, config_options, ignored_options
 from ttt_config import RunConfig, resolve
 from ttt_config.layer import file_layer
 
@@ -17,9 +18,11 @@ app = new_app()
 @app.command()
 @common_options
 @config_options
+@ignored_options
 def train(
     layers: Layers,
     common: Common,
+    notes: tuple[str, ...],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in the directory, if there is one.")
     ] = False,
@@ -45,6 +48,8 @@ def train(
     Without options: a small model, on built-in stories with the built-in tokenizer.
     """
     config, _ = resolve(*layers)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if dry_run:
         _show_dry_run(config, common)
         return
