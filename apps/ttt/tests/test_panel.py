@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -215,12 +215,22 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Callable[..., Terminal]:
+def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Start `ttt train` of a small model, with more flags; what still runs is killed at the end."""
+    started: list[Terminal] = []
     shape = {"hidden-size": 32, "num-layers": 2, "num-heads": 2, "seq-len": 32, "batch": 4}
-    brief = {"tokenizer": "bytes", "documents": 4, "eval-batches": 1, "log-every": 2}
+    brief = {"tokenizer": "bytes", "documents": 4, "eval-samples": 1, "log-every": 2}
     values = {**shape, **brief, "out": tmp_path / "run"}
     flags = [f"--{name}={value}" for name, value in values.items()]
-    return lambda *more: Terminal(*flags, *more)
+
+    def start(*more: str) -> Terminal:
+        started.append(Terminal(*flags, *more))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.wait()
 
 
 def test_on_a_terminal_a_run_is_a_panel_and_ends_with_its_summary(
