@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_a_state_to_go_on_from(ttt: Callable, tmp_path: Path, work
 def test_a_store_is_something_to_train_on(ttt: Callable, store: str, tmp_path: Path) -> None:
     shape = ("--hidden-size", "32", "--num-layers", "1", "--seq-len", "32", "--batch", "2")
     run = tmp_path / "run"
-    flags = (*shape, "--steps", "2", "--eval-batches", "1", "--json")
+    flags = (*shape, "--steps", "2", "--eval-samples", "4", "--json")
     code, out, err = ttt("train", "--data", store, "--out", str(run), *flags)
     assert code == 0, err
     start = json.loads(out.splitlines()[0])
