@@ -152,7 +152,7 @@ def test_a_full_disk_behind_stdout_is_one_line() -> None:
 
 def test_an_error_of_the_system_is_one_line(ttt: Callable, failing: Callable) -> None:
     failing(PermissionError(13, "Permission denied", "notes.txt"))
-    assert ttt("fail") == (1, "", "error: [Errno 13] Permission denied: 'notes.txt'\n")
+    assert ttt("fail") == (1, "", "error: cannot use notes.txt: Permission denied\n")
 
 
 def test_closed_streams_are_empty_ones() -> None:

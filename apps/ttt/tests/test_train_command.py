@@ -150,7 +150,7 @@ def test_a_run_is_resumed_from_its_directory_wherever_it_was_moved(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--resume", "nowhere"), 3, "error: cannot read the configuration nowhere: No such file"),
+        (("--resume", "nowhere"), 5, "nowhere; `ttt train --out` writes one"),
         (("--resume", "{run}", "--seed", "5"), 3, "`train.seed` was 0, now 5; leave them out"),
         (("--resume", "{run}/checkpoints/step-000001"), 5, "step-000001"),
     ],

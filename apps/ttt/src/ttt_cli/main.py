@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -134,7 +135,12 @@ def _drop_unwritable_output() -> None:
 
 
 def _report(error: Exception, code: int, args: Sequence[str]) -> None:
-    """Say on stderr what went wrong, in the form the command line asks for."""
+    """Say on stderr what went wrong, in the form the command line asks for; nobody need listen."""
+    with suppress(OSError):
+        _print_report(error, code, args)
+
+
+def _print_report(error: Exception, code: int, args: Sequence[str]) -> None:
     options = args[: args.index("--")] if "--" in args else args
     if "--debug" in options:
         traceback.print_exception(error)
@@ -148,6 +154,8 @@ def _report(error: Exception, code: int, args: Sequence[str]) -> None:
 
 def _message(error: Exception) -> str:
     """The text of an error; a misused command line gets the way to its help added."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
     if not isinstance(error, typer.TyperException):
         return str(error)
     text = error.format_message().rstrip(".")

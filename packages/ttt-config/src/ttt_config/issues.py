@@ -13,7 +13,8 @@ def unknown_key(layer: Layer, written: str) -> ConfigError:
     """The key `written` is no spelling of any field."""
     path = _nearest_path(written.rpartition(".")[2])
     hint = f"did you mean `{path}`?" if path else "`ttt config schema --format toml` lists them all"
-    return UnknownFieldError(f"unknown field {_located(layer, written)}; {hint}")
+    newer = ", or a newer version of ttt wrote the file" if layer.lines and not path else ""
+    return UnknownFieldError(f"unknown field {_located(layer, written)}; {hint}{newer}")
 
 
 def invalid_value(layer: Layer, written: str, expected: str, value: object) -> ConfigError:

@@ -1,6 +1,7 @@
 """Which checkpoints a directory holds, and whether one is whole: all that needs no tensor."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -38,8 +39,10 @@ def latest_checkpoint(checkpoints: Path) -> Path:
     """
     found = committed_checkpoints(checkpoints)
     if not found:
+        again = f"ttt train --resume auto --out {shlex.quote(str(checkpoints.parent))}"
         raise CheckpointIncompleteError(
-            f"no checkpoint in {checkpoints}: the run stopped before its first save"
+            f"no checkpoint in {checkpoints}: the run stopped before its first save; "
+            f"`{again}` begins it again"
         )
     return found[-1]
 

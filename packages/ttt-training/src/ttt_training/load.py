@@ -1,8 +1,9 @@
 """Opening a finished or running run from its directory alone."""
 
+import shlex
 from pathlib import Path
 
-from ttt_config import CheckpointIncompleteError, RunConfig, load
+from ttt_config import CheckpointCorruptError, CheckpointIncompleteError, RunConfig, load
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.build import build_model
@@ -57,5 +58,11 @@ def load_run(path: str | Path) -> tuple[TTTModel, Tokenizer, RunConfig]:
     check_identity(run, checkpoint)
     tokenizer = Tokenizer.load(str(run.tokenizer))
     model = build_model(config)
-    load_checkpoint(checkpoint, model)
+    try:
+        load_checkpoint(checkpoint, model)
+    except (CheckpointIncompleteError, CheckpointCorruptError) as error:
+        raise type(error)(
+            f"{error}; restore it or take another checkpoint: "
+            f"`ttt ckpt ls {shlex.quote(str(run.path))}`"
+        ) from error
     return model.to(default_device()).eval(), tokenizer, config

@@ -7,7 +7,12 @@ from pathlib import Path
 import msgspec
 
 from ttt_config import CheckpointError, CheckpointIncompleteError
-from ttt_training.checkpoint_files import committed_checkpoints, step_of, verify_checkpoint
+from ttt_training.checkpoint_files import (
+    committed_checkpoints,
+    latest_checkpoint,
+    step_of,
+    verify_checkpoint,
+)
 from ttt_training.durable import fsync
 from ttt_training.manifest import read_manifest
 
@@ -45,6 +50,8 @@ def newest_valid(checkpoints: Path) -> tuple[Path, list[CheckpointStatus]]:
         if status.problem is None:
             return path, skipped
         skipped.append(status)
+    if not skipped:
+        latest_checkpoint(checkpoints)
     reasons = "".join(f"; {status.problem}" for status in skipped)
     raise CheckpointIncompleteError(f"no whole checkpoint in {checkpoints}{reasons}")
 
@@ -63,13 +70,19 @@ def prune_checkpoints(
 
     Returns:
         The directories that were removed.
+
+    Raises:
+        CheckpointError: one could not be removed.
     """
     removed = removable_checkpoints(checkpoints, keep_last=keep_last, keep_every=keep_every)
     for path in removed:
-        # Under this name no reader takes it for a checkpoint, should the removal be cut short.
-        doomed = path.rename(path.with_name(f"{path.name}.tmp"))
-        fsync(checkpoints)
-        shutil.rmtree(doomed)
+        try:
+            # Under this name no reader takes it for a checkpoint, should the removal be cut short.
+            doomed = path.rename(path.with_name(f"{path.name}.tmp"))
+            fsync(checkpoints)
+            shutil.rmtree(doomed)
+        except OSError as error:
+            raise CheckpointError(f"cannot remove {path}: {error.strerror}") from error
     return removed
 
 

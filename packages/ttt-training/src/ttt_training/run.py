@@ -1,9 +1,10 @@
 """From a configuration to a run: build its parts, or bring them back, and set the loop going."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ttt_config import RunConfig, load
+from ttt_config import CheckpointError, RunConfig, load
 from ttt_data import Tokenizer
 from ttt_data.seeds import derive_seed
 from ttt_training.build import build_model, fit_vocabulary
@@ -76,9 +77,12 @@ def _begin(
     data = load_data(config, tokenizer)
     config = fit_length(config, data.train)
     learner = Learner.build(build_model(config).to(default_device()), config.train)
-    run.create(config, tokenizer, default_device(), overwrite=overwrite)
+    with _explained_refusal(run):
+        run.create(config, tokenizer, default_device(), overwrite=overwrite)
+        sinks = open_sinks(run, config, start=0)
+        reporter = Reporter(run, on_event, sinks)
     loop = TrainingLoop(config, tokenizer, data, learner, run, stop)
-    with Reporter(run, on_event, open_sinks(run, config, start=0)) as report:
+    with reporter as report:
         return loop.train(report, start=0)
 
 
@@ -105,8 +109,10 @@ def _resume(
         if on_event is not None:
             on_event(_nothing_to_do(start, config.train.steps))
         return loop.summarize(loop.evaluate(start), checkpoint)
-    rewind(run, start, config)
-    with Reporter(run, on_event, open_sinks(run, config, start=start)) as report:
+    with _explained_refusal(run):
+        rewind(run, start, config)
+        reporter = Reporter(run, on_event, open_sinks(run, config, start=start))
+    with reporter as report:
         report(
             RunResumed(
                 step=start,
@@ -116,6 +122,22 @@ def _resume(
             )
         )
         return loop.train(report, start=start)
+
+
+@contextmanager
+def _explained_refusal(run: RunDir) -> Iterator[None]:
+    """Say in one line that the directory of a run cannot be written.
+
+    Raises:
+        CheckpointError: the system refused it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {error.filename or run.path}: {error.strerror}; make {run.path} "
+            "writable, with room on its disk, or go on in a copy of it"
+        ) from error
 
 
 def _nothing_to_do(taken: int, wanted: int) -> RunWarning:

@@ -11,6 +11,7 @@ checkpoints/     step-000100/, ... (`ttt_training.checkpoint`)
 
 import hashlib
 import json
+import os
 import platform
 import sys
 import tomllib
@@ -77,11 +78,12 @@ class RunDir:
         """Make sure that a run may begin here, without changing anything.
 
         Raises:
-            ConfigError: the path is a file, or the directory holds a run (or files of other
-                origin under the names of a run's) and `overwrite` does not cover it.
+            ConfigError: the path cannot be written or is a file, or the directory holds a run (or
+                files of other origin under the names of a run's) and `overwrite` does not cover it.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"`out`: {self.path} is a file; choose another with --out OTHER")
+        self._check_writable()
         taken = next((path for path in self._contents if path.exists()), None)
         if taken is None:
             return
@@ -94,6 +96,15 @@ class RunDir:
             raise ConfigError(
                 f"`out`: {self.path} holds a run already; "
                 "choose another directory with --out OTHER or replace the run with --overwrite"
+            )
+
+    def _check_writable(self) -> None:
+        whole = self.path.absolute()
+        nearest = next(path for path in (whole, *whole.parents) if path.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+            raise ConfigError(
+                f"`out`: cannot write {self.path}: {nearest} is not a writable directory; choose "
+                "another with --out OTHER"
             )
 
     def create(

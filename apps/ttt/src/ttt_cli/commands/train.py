@@ -77,10 +77,13 @@ def _show_dry_run(config: RunConfig, common: Common) -> None:
 
 def _config_to_resume(config: RunConfig, layers: Layers, resume: str) -> RunConfig:
     """The configuration of the run that goes on, under what the command line gives."""
+    from ttt_training.run_dir import find_run
+
     folder = Path(config.out if resume == "auto" else resume)
-    if folder.parent.name == "checkpoints":  # that of one checkpoint
-        folder = folder.parent.parent
     if resume == "auto" and not (folder / "config.toml").is_file():
         return config
+    run, checkpoint = find_run(folder)
+    if checkpoint is not None:
+        folder = run.path
     begun, _ = resolve(file_layer(folder), *layers)
     return msgspec.structs.replace(begun, out=str(folder))  # it may have been moved
