@@ -47,6 +47,17 @@ def test_metrics_are_columns_in_the_order_asked_for(ttt: Callable, workplace: Pa
     assert list(rows("out/x_train.tsv")[0])[4:] == ["learning_rate", "loss", "grad_norm"]
 
 
+def test_what_an_update_gains_is_a_column_of_evaluations(ttt: Callable, workplace: Path) -> None:
+    names = ("-m", "loss,inner_loss_before,inner-loss-after")
+    assert ttt("export-metrics", "runs/a", *names).code == 0
+    lines = (workplace / "runs/a/metrics.jsonl").read_text().splitlines()
+    measured = [record for line in lines if "val_loss" in (record := json.loads(line))]
+    for name in ("inner_loss_before", "inner_loss_after"):
+        assert {row[name] for row in rows("metrics_train.csv")} == {""}
+        found = [float(row[name]) for row in rows("metrics_valid.csv")]
+        assert found == [record[name] for record in measured]
+
+
 @pytest.mark.usefixtures("workplace")
 def test_the_seeds_switches_smoothing_and_json(ttt: Callable) -> None:
     options = ("--train", "true", "--valid", "true", "--window", "3", "--target-points", "1")

@@ -160,6 +160,27 @@ def test_an_error_gives_the_cursor_back(screen: Screen, error: type[BaseExceptio
     assert written.getvalue().rindex(SHOW) > written.getvalue().rindex(HIDE)
 
 
+def test_ctrl_z_leaves_the_terminal_to_the_shell_until_the_run_goes_on(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, written = screen
+    seen: list[str] = []
+    monkeypatch.setattr(signal, "raise_signal", lambda _: seen.append(written.getvalue()))
+    with panel:
+        panel(START)
+        panel(STEP)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTSTP)
+        panel(msgspec.structs.replace(STEP, step=20))
+    for before in seen:
+        assert before.rindex(SHOW) > before.rindex(HIDE)
+    assert len(seen) == 2
+    again = written.getvalue()[len(seen[-1]) :]
+    assert again.index(HIDE) < again.index("step 10/300") < again.index("step 20/300")
+    assert "\x1b[1A" not in again[: again.index("step 10/300")], "the shell's lines stay"
+    assert signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
+
+
 def test_a_terminal_of_another_encoding_gets_another_curve() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     panel = TrainPanel(console(file))

@@ -99,7 +99,8 @@ def test_both_files_have_the_header_and_the_columns_in_the_order_asked_for(
     make_run: RunMaker, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "one", {1: 2.0, 3: 1.0}, text_tokens=1000)
-    metrics = ("learning-rate", "loss", "perplexity", "bits-per-byte", "grad-norm", "tokens-per-s")
+    of_both = ("learning-rate", "loss", "perplexity", "bits-per-byte", "grad-norm", "tokens-per-s")
+    metrics = (*of_both, "inner-loss-before", "inner-loss-after")
     written = export_metrics([run], tmp_path / "new/m.csv", Export(metrics=metrics))
     assert [(Path(each.path).name, each.rows) for each in written] == [
         ("m_train.csv", 2),
@@ -112,7 +113,7 @@ def test_both_files_have_the_header_and_the_columns_in_the_order_asked_for(
     assert float(first[7]) == pytest.approx(2.0 / math.log(2) / 2)
     assert second[:4] == ["one", "1", "2", "3"]
     assert lines(tmp_path / "new/m_valid.csv")[1] == [
-        *("one", "1", "1", "1", "", "3.0", repr(math.exp(3.0)), "1.5", "", "")
+        *("one", "1", "1", "1", "", "3.0", repr(math.exp(3.0)), "1.5", "", "", "", "")
     ]
     assert set(metrics) == set(METRICS)
 

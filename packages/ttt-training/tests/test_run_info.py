@@ -35,6 +35,8 @@ def test_a_finished_run_is_described_by_what_it_wrote(run: Path) -> None:
     assert report.newest_validation is not None
     assert report.newest_validation.loss == end["val_loss"]
     assert report.newest_validation.bits_per_byte == end["val_bpb"]
+    assert report.newest_validation.inner_loss_before == end["inner_loss_before"]
+    assert report.newest_validation.inner_loss_after == end["inner_loss_after"]
     assert report.newest_training is not None
     assert report.newest_training.step == 6
     assert (report.evaluations, report.checkpoints) == (None, None)

@@ -6,9 +6,12 @@ as lines.
 """
 
 import math
+import signal
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -45,14 +48,33 @@ class TrainPanel:
         self._stepped_s = 0.0
         self._eval: EvalRecord | None = None
         self._losses: deque[float] = deque(maxlen=_HISTORY)
-        # Rendered twice a second, so that the time left and the width are true between records.
-        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2)
+        self._live = self._new_live()
 
     def __enter__(self) -> "TrainPanel":
+        with suppress(ValueError):  # only the main thread may; in another, Ctrl-Z stops as it is
+            if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+                signal.signal(signal.SIGTSTP, self._suspend)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        if signal.getsignal(signal.SIGTSTP) == self._suspend:
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+
+    def _new_live(self) -> Live:
+        # Rendered twice a second, so that the time left and the width are true between records.
+        return Live(console=self._console, get_renderable=self._render, refresh_per_second=2)
+
+    def _suspend(self, number: int, _: FrameType | None) -> None:
+        """Leave the terminal to the shell at Ctrl-Z; draw the panel anew when the run goes on."""
+        shown = self._live.is_started
+        self._live.stop()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)  # comes back at SIGCONT
+        signal.signal(number, self._suspend)
+        if shown:
+            self._live = self._new_live()  # one that does not go back over what the shell wrote
+            self._live.start(refresh=True)
 
     def __call__(self, event: TrainEvent) -> None:
         """Show an event."""

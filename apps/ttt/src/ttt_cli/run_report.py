@@ -148,9 +148,13 @@ def _measured(figures: "Figures", *, about: str = "") -> str:
     parts = [
         f"loss {_number(figures.loss, 4)}{error}",
         f"perplexity {_number(figures.perplexity, 2)}",
-        f"{about}{_number(figures.bits_per_byte, 4)} bits/byte",
     ]
-    return ", ".join(parts[: 2 if figures.bits_per_byte is None else 3])
+    if figures.bits_per_byte is not None:
+        parts.append(f"{about}{_number(figures.bits_per_byte, 4)} bits/byte")
+    before, after = figures.inner_loss_before, figures.inner_loss_after
+    if before is not None and after is not None:
+        parts.append(f"inner loss {before:.2f} -> {after:.2f}")
+    return ", ".join(parts)
 
 
 def _number(value: float | None, digits: int) -> str:

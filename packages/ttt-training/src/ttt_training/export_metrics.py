@@ -36,10 +36,12 @@ _VALID: _Columns[LoggedEval] = {
     "loss": lambda record, _: record.val_loss,
     "perplexity": lambda record, _: perplexity(record.val_loss),
     "bits-per-byte": lambda record, _: record.val_bpb,
+    "inner-loss-before": lambda record, _: record.inner_loss_before,
+    "inner-loss-after": lambda record, _: record.inner_loss_after,
 }
 
-METRICS = tuple(_TRAIN)
-"""Names that can be asked for; an evaluation has no value for some of them."""
+METRICS = tuple(dict.fromkeys([*_TRAIN, *_VALID]))
+"""Names that can be asked for; a step or an evaluation has no value for some of them."""
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):

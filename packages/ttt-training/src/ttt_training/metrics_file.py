@@ -29,6 +29,8 @@ class LoggedEval(msgspec.Struct, frozen=True, kw_only=True, tag="eval", tag_fiel
     val_loss_error: float | None = None
     val_bpb: float | None = None
     """Bits a byte."""
+    inner_loss_before: float | None = None
+    inner_loss_after: float | None = None
 
 
 class Metrics(NamedTuple):

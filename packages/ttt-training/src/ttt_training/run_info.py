@@ -70,6 +70,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     perplexity: float | None
     bits_per_byte: float | None
     """Of training: from the loss and the mean length of a training token."""
+    inner_loss_before: float | None = None
+    """Of an evaluation: inner loss before the update of each mini-batch; None if not measured."""
+    inner_loss_after: float | None = None
+    """The same after the update."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +195,8 @@ def _of_validation(record: LoggedEval) -> Figures:
         loss_error=record.val_loss_error,
         perplexity=perplexity(record.val_loss),
         bits_per_byte=record.val_bpb,
+        inner_loss_before=record.inner_loss_before,
+        inner_loss_after=record.inner_loss_after,
     )
 
 

@@ -36,7 +36,8 @@ def export(
             "-m",
             metavar="NAMES",
             help="Columns, separated by commas: loss, perplexity, learning-rate, grad-norm, "
-            "tokens-per-s, bits-per-byte.  [default: loss,perplexity]",
+            "tokens-per-s, bits-per-byte, inner-loss-before, inner-loss-after.  "
+            "[default: loss,perplexity]",
         ),
     ] = None,
     train: Annotated[Choice, typer.Option("--train", help="Write the training steps.")] = "true",
