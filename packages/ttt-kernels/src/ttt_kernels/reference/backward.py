@@ -62,7 +62,7 @@ def backward(loop: InnerLoop, saved: Saved, upstream: Upstream) -> ArgumentGradi
     d_state = _final_state_gradient(loop, upstream)
     totals = _zero_totals(loop)
     for segment in reversed(list(segments(loop))):
-        slabs = _output_backward(segment, loop, saved, norm, upstream.output, totals)
+        slabs = _output_backward(segment, saved, norm, upstream.output, totals)
         interval = interval_of(loop)
         for start in reversed(range(0, segment.count, interval)):
             stop = min(start + interval, segment.count)
@@ -75,13 +75,18 @@ def backward(loop: InnerLoop, saved: Saved, upstream: Upstream) -> ArgumentGradi
 
 
 def _zero_totals(loop: InnerLoop) -> _Totals:
+    def empty(x: Tensor) -> Tensor:
+        return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
     rows, dim = loop.q.shape[0] * loop.q.shape[2], loop.q.shape[3]
     return _Totals(
-        *(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (loop.q, loop.k, loop.v)),
-        torch.empty(loop.lr.shape, dtype=loop.lr.dtype, device=loop.lr.device),
-        torch.zeros_like(loop.token_eta),
-        loop.ln_w.new_zeros(rows, dim),
-        loop.ln_w.new_zeros(rows, dim),
+        q=empty(loop.q),
+        k=empty(loop.k),
+        v=empty(loop.v),
+        lr=empty(loop.lr),
+        token_eta=loop.token_eta.new_zeros(loop.mini_batch_size),
+        ln_w=loop.ln_w.new_zeros(rows, dim),
+        ln_b=loop.ln_w.new_zeros(rows, dim),
     )
 
 
@@ -104,7 +109,6 @@ def _final_state_gradient(loop: InnerLoop, upstream: Upstream) -> InnerParameter
 
 def _output_backward(
     segment: Segment,
-    loop: InnerLoop,
     saved: Saved,
     norm: LayerNorm,
     d_output: Tensor | None,
@@ -161,7 +165,7 @@ def _walk_back(
     slabs: _Slabs,
     d_state: InnerParameters,
 ) -> None:
-    """Take `d_state` from the end of a mini-batch to its start, filling in its tokens' gradients."""
+    """Take `d_state` from the end of a mini-batch to its start; fill in its tokens' gradients."""
     eta = segment.eta(index)
     queries = read_queries(segment.queries[index], keys, eta, state)
     through_state = segment.learned and loop.adam is None

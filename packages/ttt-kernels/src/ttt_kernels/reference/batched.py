@@ -80,7 +80,9 @@ def read_keys(
         curvature: also compute gelu''.
     """
     weights, biases = state.weights, state.biases
-    inputs, slopes, curvatures = [keys], [], []
+    inputs = [keys]
+    slopes: list[Tensor] = []
+    curvatures: list[Tensor] = []
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         z = torch.baddbmm(bias.unsqueeze(1), inputs[-1], weight)
         x, *derivatives = gelu_terms(z, 2 if curvature else 1)
@@ -123,7 +125,8 @@ def read_queries(queries: Tensor, keys: KeyPass, eta: Tensor, state: InnerParame
 
     Arguments as `answer`.
     """
-    inputs, slopes = [queries], []
+    inputs = [queries]
+    slopes: list[Tensor] = []
     attentions = [_attention(queries, keys.inputs[0])]
     for layer in range(len(state.weights) - 1):
         z = _respond(inputs[-1], attentions[-1] * eta, keys, state, layer)

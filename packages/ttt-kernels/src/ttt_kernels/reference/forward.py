@@ -101,7 +101,7 @@ def initial_state(loop: InnerLoop) -> InnerParameters:
     batch, parameters, moments = len(loop.q), loop.parameters, loop.parameters.moments
     if moments is not None:
         first, second = (
-            tuple(m.flatten(0, 1).clone() for m in half) for half in (moments.first, moments.second)
+            tuple(fold_rows(m, batch, 2) for m in half) for half in (moments.first, moments.second)
         )
         moments = AdamMoments(first, second, moments.step)
     return InnerParameters(

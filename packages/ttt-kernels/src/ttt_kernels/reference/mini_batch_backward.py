@@ -90,7 +90,8 @@ def _update_backward(
     if last_eta is None:
         zeros = [torch.zeros_like(x) for x in (*keys.inputs, *keys.gradients)]
         return zeros[: len(keys.inputs)], zeros[len(keys.inputs) :]
-    d_inputs, d_gradients = [], []
+    d_inputs: list[Tensor] = []
+    d_gradients: list[Tensor] = []
     for x, g, d_weight, d_bias in zip(
         keys.inputs, keys.gradients, d_state.weights, d_state.biases, strict=True
     ):
