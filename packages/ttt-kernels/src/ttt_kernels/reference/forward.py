@@ -62,20 +62,21 @@ class Saved(NamedTuple):
         for boundary, tensor in zip(self.boundaries, state_tensors(state), strict=False):
             boundary[index].copy_(tensor)
 
-    def load(self, index: int, loop: InnerLoop, step: int) -> InnerParameters:
+    def load(self, index: int, loop: InnerLoop, mini_batches: int) -> InnerParameters:
         """Return the state at a boundary, as views of what was stored.
 
         Args:
             index: of the boundary.
             loop: the arguments of the forward pass.
-            step: Adam updates made before that boundary.
+            mini_batches: read before that boundary.
         """
         tensors = [boundary[index] for boundary in self.boundaries]
         layers = len(loop.parameters.weights)
         weights, biases, moments = tensors[:layers], tensors[layers : 2 * layers], None
-        if len(tensors) > 2 * layers:
+        started = loop.parameters.moments
+        if started is not None and len(tensors) > 2 * layers:
             first, second = tensors[2 * layers : 4 * layers], tensors[4 * layers :]
-            moments = AdamMoments(tuple(first), tuple(second), step)
+            moments = AdamMoments(tuple(first), tuple(second), started.step + mini_batches)
         return InnerParameters(tuple(weights), tuple(biases), moments)
 
 
