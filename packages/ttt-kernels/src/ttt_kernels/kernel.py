@@ -126,7 +126,10 @@ class Kernel(Protocol):
         ...
 
     def saved_like(self, loop: InnerLoop) -> list[Tensor]:
-        """Empty tensors of the shapes and dtypes `forward` saves, by shapes of `loop` alone."""
+        """Empty tensors of the shapes and dtypes `forward` saves, by shapes of `loop` alone.
+
+        Sizes may be symbols of `torch.compile`, which know no `divmod`.
+        """
         ...
 
     def forward(self, loop: InnerLoop, *, save: bool) -> ForwardResult:

@@ -33,7 +33,7 @@ class Saved(NamedTuple):
         """Allocate for the shapes of `loop`."""
         batch, tokens, heads, dim = loop.q.shape
         rows, size = batch * heads, loop.mini_batch_size
-        count, rest = divmod(tokens, size)
+        count, rest = tokens // size, tokens % size
         boundaries = -(-count // interval_of(loop)) + (rest > 0)
         parameters = loop.parameters
         shapes = [w.shape[-2:] for w in parameters.weights] + [
