@@ -17,7 +17,6 @@ from ttt_kernels.reference.batched import KeyPass, LayerNorm, read_keys, read_qu
 from ttt_kernels.reference.forward import Saved, copy_state, interval_of, norm_of
 from ttt_kernels.reference.layout import Segment, by_mini_batch, fold, segments
 from ttt_kernels.reference.mini_batch_backward import TokenGradients, mini_batch_backward
-from ttt_kernels.reference.normalization import remove_affine, standardize
 from ttt_kernels.reference.update import InnerParameters
 
 
@@ -43,33 +42,21 @@ class _Totals(NamedTuple):
     ln_b: Tensor
 
 
-class _Slabs(NamedTuple):
-    """Gradients of one segment.
-
-    Attributes:
-        answers: with respect to the answers before the output's layer norm, (N, S, n, D).
-        tokens: all (N, S, n, ...), but `ln_w`, which is gathered over mini-batches, (S, n, D).
-    """
-
-    answers: Tensor
-    tokens: TokenGradients
-
-
 @torch.no_grad()
 def backward(loop: InnerLoop, saved: Saved, upstream: Upstream) -> ArgumentGradients:
     """Return the gradient of every argument; see `ttt_kernels.kernel.Kernel.backward`."""
-    norm = norm_of(loop)
+    norm, interval = norm_of(loop), interval_of(loop)
     d_state = _final_state_gradient(loop, upstream)
     totals = _zero_totals(loop)
     for segment in reversed(list(segments(loop))):
-        slabs = _output_backward(segment, saved, norm, upstream.output, totals)
-        interval = interval_of(loop)
+        slabs = _allocate(segment, upstream.output, totals)
+        answers = saved.answers if segment.learned else saved.open_answers
         for start in reversed(range(0, segment.count, interval)):
             stop = min(start + interval, segment.count)
             replayed = _replay(segment, start, stop, loop, saved, norm)
             for index in reversed(range(start, stop)):
                 state, keys = replayed.pop()
-                _walk_back(segment, index, state, keys, loop, norm, slabs, d_state)
+                _walk_back(segment, index, state, keys, loop, norm, answers, slabs, d_state)
         _collect(segment, slabs, totals)
     return _as_arguments(loop, totals, d_state)
 
@@ -97,7 +84,9 @@ def _final_state_gradient(loop: InnerLoop, upstream: Upstream) -> InnerParameter
     def copy(gradients: Sequence[Tensor | None], like: Sequence[Tensor], dims: int) -> list[Tensor]:
         shapes = [(batch * heads, *x.shape[-dims:]) for x in like]
         return [
-            loop.lr.new_zeros(shape) if g is None else g.reshape(shape).clone()
+            loop.lr.new_zeros(shape)
+            if g is None
+            else g.reshape(shape).clone(memory_format=torch.contiguous_format)
             for g, shape in zip(gradients, shapes, strict=True)
         ]
 
@@ -107,34 +96,24 @@ def _final_state_gradient(loop: InnerLoop, upstream: Upstream) -> InnerParameter
     )
 
 
-def _output_backward(
-    segment: Segment,
-    saved: Saved,
-    norm: LayerNorm,
-    d_output: Tensor | None,
-    totals: _Totals,
-) -> _Slabs:
-    """Backward of q + LN(answer) for all tokens of the segment; allocates its gradients."""
-    d_queries = torch.zeros_like(segment.queries)
-    if d_output is not None:
-        cut = d_output[:, segment.start : segment.stop]
-        d_queries = fold(cut, segment.queries.shape[2], segment.queries.dtype)
-    normed, inverse_std = standardize(
-        saved.answers if segment.learned else saved.open_answers, norm.eps
-    )
-    totals.ln_b.add_(d_queries.sum((0, 2)))
-    totals.ln_w.add_((d_queries * normed).sum((0, 2)))
-    d_answers = remove_affine(d_queries * norm.weight, normed).mul_(inverse_std)
+def _allocate(segment: Segment, d_output: Tensor | None, totals: _Totals) -> TokenGradients:
+    """Make room for a segment's gradients, (N, S, n, ...) each, but `ln_w`, which is (S, n, D).
+
+    The room for that of the queries holds the gradient of the outputs.
+    """
     size = segment.queries.shape[2]
-    return _Slabs(
-        d_answers,
-        TokenGradients(
-            queries=d_queries,
-            keys=torch.empty_like(d_queries),
-            targets=torch.empty_like(d_queries),
-            eta=d_queries.new_empty(*d_queries.shape[:3], size),
-            ln_w=d_queries.new_zeros(d_queries.shape[1:]),
-        ),
+    if d_output is None:
+        d_queries = torch.zeros_like(segment.queries)
+    else:
+        cut = d_output[:, segment.start : segment.stop]
+        d_queries = fold(cut, size, segment.queries.dtype)
+        totals.ln_b.add_(d_queries.sum((0, 2)))
+    return TokenGradients(
+        queries=d_queries,
+        keys=torch.empty_like(d_queries),
+        targets=torch.empty_like(d_queries),
+        eta=d_queries.new_empty(*d_queries.shape[:3], size),
+        ln_w=d_queries.new_zeros(d_queries.shape[1:]),
     )
 
 
@@ -162,7 +141,8 @@ def _walk_back(
     keys: KeyPass,
     loop: InnerLoop,
     norm: LayerNorm,
-    slabs: _Slabs,
+    answers: Tensor,
+    slabs: TokenGradients,
     d_state: InnerParameters,
 ) -> None:
     """Take `d_state` from the end of a mini-batch to its start; fill in its tokens' gradients."""
@@ -170,15 +150,14 @@ def _walk_back(
     queries = read_queries(segment.queries[index], keys, eta, state)
     through_state = segment.learned and loop.adam is None
     last_eta = segment.last_eta(index) if through_state else None
-    d_queries, d_keys, d_targets, d_eta, d_ln_w = slabs.tokens
+    d_queries, d_keys, d_targets, d_eta, d_ln_w = slabs
     out = TokenGradients(d_queries[index], d_keys[index], d_targets[index], d_eta[index], d_ln_w)
-    d_answer = slabs.answers[index]
-    mini_batch_backward(keys, queries, eta, last_eta, state, norm, d_answer, d_state, out)
+    mini_batch_backward(keys, queries, eta, last_eta, state, norm, answers[index], d_state, out)
 
 
-def _collect(segment: Segment, slabs: _Slabs, totals: _Totals) -> None:
+def _collect(segment: Segment, slabs: TokenGradients, totals: _Totals) -> None:
     """Put a segment's gradients where their arguments' tokens stand, and sum up the others."""
-    d_queries, d_keys, d_targets, d_eta, d_ln_w = slabs.tokens
+    d_queries, d_keys, d_targets, d_eta, d_ln_w = slabs
     count, _, size, _ = d_queries.shape
     d_keys.sub_(d_targets)
     d_eta.tril_()

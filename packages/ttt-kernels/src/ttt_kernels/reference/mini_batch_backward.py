@@ -2,9 +2,10 @@
 
 Notation of the package; d_y stands for the outer gradient with respect to y, W' for the state a
 mini-batch ends in, c for the last row of eta, P = eta (1 + A) with A_l = q_l x_l^T and q_l the
-query path's input of layer l. Reading the forward pass from its end:
+query path's input of layer l:
 
     W' = W - (c x)^T g         d_g = -c (x d_W' + d_b'),  d_x = -c (g d_W'^T)
+    o = q + LN(z_q)            d_z_q of the last layer
     z_q = q W + b - P g        d_g -= P^T d_zq,  d_P = -d_zq g^T,  d_q = d_zq W^T + (eta d_P) x,
                                d_x += (eta d_P)^T q,  d_W += q^T d_zq
     g = (g_+ W_+^T) gelu'(z)   d_g+ += (d_g gelu'(z)) W_+,  d_W+ += (d_g gelu'(z))^T g_+,
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ttt_kernels.reference.batched import KeyPass, LayerNorm, QueryPass
-from ttt_kernels.reference.normalization import remove_affine
+from ttt_kernels.reference.normalization import remove_affine, standardize
 from ttt_kernels.reference.update import InnerParameters
 
 
@@ -30,12 +31,12 @@ class TokenGradients(NamedTuple):
     """Where a mini-batch leaves the gradients of its tokens.
 
     Attributes:
-        queries: (S, n, D), added to.
+        queries: (S, n, D), added to: holds the gradient of the outputs, which contain q itself.
         keys: (S, n, D), overwritten; without what reaches k through the targets v - k.
         targets: (S, n, D), overwritten.
         eta: (S, n, n), overwritten, its upper triangle with what has no meaning. The last row
             holds the gradient of c, too.
-        ln_w: (S, n, D), added to; per token, of the inner loss.
+        ln_w: (S, n, D), added to; by position in the mini-batch.
     """
 
     queries: Tensor
@@ -52,11 +53,11 @@ def mini_batch_backward(
     last_eta: Tensor | None,
     state: InnerParameters,
     norm: LayerNorm,
-    d_answer: Tensor,
+    answer: Tensor,
     d_state: InnerParameters,
     out: TokenGradients,
 ) -> None:
-    """Turn the gradient of answers and final state into that of tokens and initial state.
+    """Turn the gradient of outputs and final state into that of tokens and initial state.
 
     Args:
         keys: of the mini-batch, with curvatures.
@@ -65,10 +66,12 @@ def mini_batch_backward(
         last_eta: c, (S, n, 1); None if the state is not differentiated through.
         state: at the start of the mini-batch.
         norm: the inner layer norm.
-        d_answer: with respect to the answers before their layer norm, (S, n, D).
+        answer: the answers before their layer norm, (S, n, D).
         d_state: with respect to the state after the mini-batch; becomes that before it.
-        out: where the other gradients go.
+        out: where the other gradients go. Not that of beta: it is the sum over tokens of the
+            gradients of the outputs, less that of the gradients of the targets.
     """
+    d_answer = _output_backward(answer, norm, out)
     d_eta = out.eta.zero_()
     d_inputs, d_gradients = _update_backward(keys, last_eta, d_state, d_eta)
     _answer_backward(
@@ -78,6 +81,13 @@ def mini_batch_backward(
     d_top = _loss_gradient_backward(keys, norm, d_gradients[-1], out)
     _layers_backward(keys, state, d_state, d_inputs, [*d_pre_activations, d_top])
     out.keys.copy_(d_inputs[0])
+
+
+def _output_backward(answer: Tensor, norm: LayerNorm, out: TokenGradients) -> Tensor:
+    """Backward of q + LN(answer): the gradient of the answer; gamma's is added to `out`."""
+    normed, inverse_std = standardize(answer, norm.eps)
+    out.ln_w.addcmul_(out.queries, normed)
+    return remove_affine(out.queries * norm.weight, normed).mul_(inverse_std)
 
 
 def _update_backward(
@@ -165,8 +175,7 @@ def _loss_gradient_backward(
     gamma^2 s - r (u mean(a n) + a mean(u n)), and r's is (u g) / r.
 
     Returns:
-        The gradient of z_L, (S, n, D). The target's and gamma's go to `out`; beta's is minus that
-        of the target.
+        The gradient of z_L, (S, n, D). The target's and gamma's go to `out`.
     """
     normed, inverse_std, error = keys.normed, keys.inverse_std, keys.error
     scaled = upstream * inverse_std

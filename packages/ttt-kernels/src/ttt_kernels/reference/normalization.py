@@ -1,6 +1,5 @@
 """Layer normalisation over the head dimension and the gradient of the inner loss through it."""
 
-import torch
 from torch import Tensor
 
 
@@ -31,12 +30,7 @@ def remove_affine(u: Tensor, normed: Tensor) -> Tensor:
     """Return u - mean(u) - normed * mean(u * normed) over the last axis. No autograd.
 
     1 / std times this is the gradient with respect to z of the standardized z, given the gradient u
-    with respect to the latter. It is the backward of a layer norm whose input is standardized
-    already; handing over z instead would lose digits where its mean is large against its spread.
+    with respect to the latter.
     """
-    rows = (*normed.shape[:-1], 1)
-    mean, inverse_std = normed.new_zeros(rows), normed.new_ones(rows)
-    gradient, _, _ = torch.ops.aten.native_layer_norm_backward(
-        u, normed, normed.shape[-1:], mean, inverse_std, None, None, [True, False, False]
-    )
-    return gradient
+    projection = (u * normed).mean(-1, keepdim=True)
+    return (u - u.mean(-1, keepdim=True)).addcmul_(normed, projection, value=-1)
