@@ -83,7 +83,7 @@ class Saved(NamedTuple):
 def interval_of(loop: InnerLoop) -> int:
     """Mini-batches between stored states; by default as many as run fastest on a CPU.
 
-    More states cost the writing of fresh memory, fewer cost replayed mini-batches kept out of cache.
+    More of them cost writes to fresh memory, fewer cost replayed mini-batches that leave the cache.
     """
     return loop.checkpoint_interval or 4
 
