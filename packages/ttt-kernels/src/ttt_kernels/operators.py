@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from ttt_kernels.dispatch import INSTALLED
+from ttt_kernels import dispatch
 from ttt_kernels.errors import KernelError
 from ttt_kernels.kernel import InnerLoop, Upstream
 from ttt_kernels.reference.update import AdamMoments, AdamUpdate, InnerParameters
@@ -118,7 +118,7 @@ def _forward(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the schema types 
     """Forward operator: `_ARGUMENTS` and `save`."""
     arguments, save = OperatorArguments(*args[:-1]), args[-1]
     with torch.no_grad(), torch.autocast(arguments.q.device.type, enabled=False):
-        result = INSTALLED[arguments.kernel].forward(arguments.loop(), save=save)
+        result = dispatch.INSTALLED[arguments.kernel].forward(arguments.loop(), save=save)
     end = result.parameters
     moments = () if end.moments is None else (*end.moments.first, *end.moments.second)
     return (result.output, list(end.weights), list(end.biases), list(moments), result.saved)
@@ -133,7 +133,7 @@ def _fake_forward(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401
         [w.new_empty(*lead, *w.shape[-2:]) for w in arguments.weights],
         [b.new_empty(*lead, b.shape[-1]) for b in arguments.biases],
         [m.new_empty(m.shape) for m in arguments.moments],
-        INSTALLED[arguments.kernel].saved_like(arguments.loop()) if save else [],
+        dispatch.INSTALLED[arguments.kernel].saved_like(arguments.loop()) if save else [],
     )
 
 
@@ -143,7 +143,7 @@ def _backward(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401
     arguments = OperatorArguments(*args[4:])
     with torch.no_grad(), torch.autocast(arguments.q.device.type, enabled=False):
         return tuple(
-            INSTALLED[arguments.kernel].backward(
+            dispatch.INSTALLED[arguments.kernel].backward(
                 arguments.loop(), saved, Upstream(d_output, d_weights, d_biases)
             )
         )
