@@ -13,9 +13,12 @@ from ttt_kernels import (
     ShapeError,
     available_kernels,
     choose_kernel,
+    dispatch,
     ttt_linear,
     ttt_linear_adam,
 )
+from ttt_kernels.kernel import InnerLoop
+from ttt_kernels.reference.kernel import ReferenceKernel
 
 
 @pytest.mark.parametrize(
@@ -105,3 +108,22 @@ def test_a_preferred_kernel_falls_back_and_says_so() -> None:
     choice = choose_kernel("auto", preferred="tile-multi")
     assert choice.kernel in available_kernels()
     assert "tile-multi" in choice.reason
+
+
+class ShortSighted(ReferenceKernel):
+    """Refuses more than ten tokens."""
+
+    def refusal(self, loop: InnerLoop) -> str | None:
+        return "more than ten tokens" if loop.q.shape[1] > 10 else None
+
+
+def test_what_a_kernel_refuses_goes_to_the_next_one_unless_it_was_asked_for_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernels = {"cpu": ShortSighted(), "reference": ReferenceKernel()}
+    monkeypatch.setattr(dispatch, "INSTALLED", kernels)
+    assert choose_kernel("auto").kernel == "cpu"
+    make_inputs(tokens=11).run(kernel="auto")
+    make_inputs(tokens=10).run(kernel="cpu")
+    with pytest.raises(KernelUnavailableError, match="`cpu` cannot run this: more than ten tokens"):
+        make_inputs(tokens=11).run(kernel="cpu")

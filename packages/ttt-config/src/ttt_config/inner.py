@@ -42,7 +42,9 @@ class InnerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = "auto"
     checkpoint_interval: Annotated[
         Count | None,
-        option("mini-batches between the states kept for the backward pass; none: keep every one"),
+        option(
+            "mini-batches between the states kept for the backward pass; none: the kernel's choice"
+        ),
     ] = None
     adam_lr: Annotated[Positive, option("step size of linear-adam")] = 0.001
     adam_beta1: Annotated[Decay, option("decay of the first moment of linear-adam")] = 0.9

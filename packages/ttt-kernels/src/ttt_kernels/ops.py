@@ -8,8 +8,7 @@ from torch import Tensor
 from ttt_kernels.checks import check_inputs
 from ttt_kernels.dispatch import choose_kernel
 from ttt_kernels.errors import ShapeError
-from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters, SGDUpdate, scan
-from ttt_kernels.reference.update import Update
+from ttt_kernels.operators import OperatorArguments, OperatorResult, run
 
 
 def ttt_linear(
@@ -49,7 +48,7 @@ def ttt_linear(
         eps: added to the variance of the inner layer norm.
         kernel: a name of `available_kernels()`, or "auto".
         checkpoint_interval: mini-batches between stored states; the backward pass recomputes what
-            lies between. None stores every intermediate.
+            lies between. None leaves it to the kernel.
 
     Returns:
         Output (B, T, H, D) in the dtype of `q`, and the state after the last complete
@@ -61,22 +60,15 @@ def ttt_linear(
         ShapeError: an argument has the wrong shape, dtype or device; the message names it.
         KernelUnavailableError: `kernel` cannot run here.
     """
-    out, weights, biases = ttt_mlp(
-        q,
-        k,
-        v,
-        token_eta,
-        lr,
-        (W0,),
-        (b0,),
-        ln_w,
-        ln_b,
+    result = _run(
+        "linear",
+        *(q, k, v, token_eta, lr, (W0,), (b0,), ln_w, ln_b),
         mini_batch_size=mini_batch_size,
         eps=eps,
         kernel=kernel,
         checkpoint_interval=checkpoint_interval,
     )
-    return out, weights[0], biases[0]
+    return result.output, result.weights[0], result.biases[0]
 
 
 def ttt_mlp(
@@ -122,16 +114,15 @@ def ttt_mlp(
         ShapeError: an argument has the wrong shape, dtype or device; the message names it.
         KernelUnavailableError: `kernel` cannot run here.
     """
-    return _run(
-        (q, k, v, token_eta, lr),
-        InnerParameters(tuple(weights), tuple(biases)),
-        (ln_w, ln_b),
-        SGDUpdate(),
+    result = _run(
+        "mlp",
+        *(q, k, v, token_eta, lr, weights, biases, ln_w, ln_b),
         mini_batch_size=mini_batch_size,
         eps=eps,
         kernel=kernel,
         checkpoint_interval=checkpoint_interval,
-    )[:3]
+    )
+    return result.output, tuple(result.weights), tuple(result.biases)
 
 
 def ttt_linear_adam(
@@ -194,70 +185,61 @@ def ttt_linear_adam(
         for tensor, shape in ((weight, (batch, heads, dim, dim)), (bias, (batch, heads, dim))):
             if tuple(tensor.shape) != shape:
                 raise ShapeError(f"`{name}` has shape {tuple(tensor.shape)}, expected {shape}")
-    out, weights, biases, moments = _run(
-        (q, k, v, token_eta, lr),
-        InnerParameters((W0,), (b0,), AdamMoments(m0, v0, step)),
-        (ln_w, ln_b),
-        AdamUpdate(adam_lr, beta1, beta2),
+    result = _run(
+        "linear_adam",
+        *(q, k, v, token_eta, lr, (W0,), (b0,), ln_w, ln_b),
+        moments=(*m0, *v0),
+        step=step,
+        adam=(adam_lr, beta1, beta2),
         mini_batch_size=mini_batch_size,
         eps=eps,
         kernel=kernel,
         checkpoint_interval=checkpoint_interval,
     )
-    assert moments is not None  # noqa: S101 - Adam in, Adam out
-    first_weight, first_bias = moments.first
-    second_weight, second_bias = moments.second
-    return out, weights[0], biases[0], (first_weight, first_bias), (second_weight, second_bias)
+    first_weight, first_bias, second_weight, second_bias = result.moments
+    return (
+        *(result.output, result.weights[0], result.biases[0]),
+        (first_weight, first_bias),
+        (second_weight, second_bias),
+    )
 
 
 def _run(
-    tokens: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-    parameters: InnerParameters,
-    layer_norm: tuple[Tensor, Tensor],
-    update: Update,
+    family: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    token_eta: Tensor,
+    lr: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    ln_w: Tensor,
+    ln_b: Tensor,
     *,
     mini_batch_size: int,
     eps: float,
     kernel: str,
     checkpoint_interval: int | None,
-) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...], AdamMoments | None]:
-    """Check the arguments, choose the kernel, run it on the state's own dtype."""
-    q, k, v, token_eta, lr = tokens
+    moments: Sequence[Tensor] = (),
+    step: int = 0,
+    adam: Sequence[float] = (),
+) -> OperatorResult:
+    """Check the arguments, cast them to the state's dtype, choose the kernel and run it."""
     check_inputs(
-        q,
-        k,
-        v,
-        token_eta,
-        lr,
-        parameters.weights,
-        parameters.biases,
-        *layer_norm,
-        mini_batch_size=mini_batch_size,
+        *(q, k, v, token_eta, lr, weights, biases, ln_w, ln_b), mini_batch_size=mini_batch_size
     )
     if checkpoint_interval is not None and checkpoint_interval < 1:
         raise ShapeError(f"`checkpoint_interval` is {checkpoint_interval}, expected at least 1")
-    choose_kernel(kernel)  # the reference is the only one installed
-    exact = any(w.dtype == torch.float64 for w in parameters.weights)
+    exact = any(w.dtype == torch.float64 for w in weights)
     dtype = torch.float64 if exact else torch.float32
-    state = InnerParameters(
-        tuple(w.to(dtype) for w in parameters.weights),
-        tuple(b.to(dtype) for b in parameters.biases),
-        parameters.moments,
+    arguments = OperatorArguments(
+        *(q, k, v, token_eta.to(dtype), lr.to(dtype)),
+        [w.to(dtype) for w in weights],
+        [b.to(dtype) for b in biases],
+        *(ln_w.to(dtype), ln_b.to(dtype), [m.to(dtype) for m in moments]),
+        *(step, list(adam), mini_batch_size, eps, checkpoint_interval, "reference"),
     )
-    out, end = scan(
-        q,
-        k,
-        v,
-        token_eta,
-        lr,
-        state,
-        *layer_norm,
-        update=update,
-        mini_batch_size=mini_batch_size,
-        eps=eps,
-        checkpoint_interval=checkpoint_interval,
-    )
-    lead = (q.shape[0], q.shape[2])
-    weights = tuple(w.expand(*lead, *w.shape[-2:]) for w in end.weights)
-    biases = tuple(b.expand(*lead, b.shape[-1]) for b in end.biases)
-    return out, weights, biases, end.moments
+    choice = choose_kernel(kernel, loop=arguments.loop())
+    differentiable = (q, k, v, token_eta, lr, *weights, *biases, ln_w, ln_b)
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in differentiable)
+    return run(family, arguments._replace(kernel=choice.kernel), save=save)

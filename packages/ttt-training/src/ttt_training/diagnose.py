@@ -3,12 +3,12 @@
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ttt_config import TrainConfig
 from ttt_data import Batch
 from ttt_training.learner import Learner
+from ttt_training.modes import uncompiled
 from ttt_training.step import accumulate_gradients
 
 
@@ -39,7 +39,7 @@ def locate_non_finite(learner: Learner, batch: Batch, *, step: int, settings: Tr
         module.register_forward_hook(watch.hook(name)) for name, module in model.named_modules()
     ]
     try:
-        with torch.compiler.set_stance("force_eager"):
+        with uncompiled(model):
             accumulate_gradients(learner, batch, step=step, settings=settings)
         bad = [
             name

@@ -13,7 +13,7 @@ from ttt_config import DataError
 from ttt_config.train import Dtype
 from ttt_data import Batch
 from ttt_layer import TTTModel, record_inner_traces
-from ttt_training.modes import eval_mode
+from ttt_training.modes import eval_mode, uncompiled
 from ttt_training.surprisal import Surprisal, mean_over_windows, surprisals
 
 
@@ -113,7 +113,7 @@ def measure_inner_loss(model: TTTModel, input_ids: Tensor) -> InnerLoss | None:
     Returns:
         The means, or None if T is too short for a single mini-batch.
     """
-    with eval_mode(model), record_inner_traces(model) as traces:
+    with eval_mode(model), uncompiled(model), record_inner_traces(model) as traces:
         model(input_ids)
     before = torch.stack([trace.loss_before.mean() for trace in traces.values()]).mean()
     after = torch.stack([trace.loss_after.mean() for trace in traces.values()]).mean()

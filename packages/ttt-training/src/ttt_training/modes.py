@@ -1,8 +1,9 @@
-"""A model's evaluation mode as a block."""
+"""Ways to run a model for the length of a block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -15,3 +16,13 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Run what was compiled as it was written inside the block, so that hooks are called."""
+    if all(module._compiled_call_impl is None for module in model.modules()):
+        yield  # importing the compiler takes seconds
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

@@ -24,3 +24,13 @@ def l2_loss_gradient(z: Tensor, target: Tensor, weight: Tensor, bias: Tensor, ep
     upstream = weight * (weight * normed + bias - target)
     projection = (upstream * normed).mean(-1, keepdim=True)
     return inverse_std * (upstream - upstream.mean(-1, keepdim=True) - normed * projection)
+
+
+def remove_affine(u: Tensor, normed: Tensor) -> Tensor:
+    """Return u - mean(u) - normed * mean(u * normed) over the last axis. No autograd.
+
+    1 / std times this is the gradient with respect to z of the standardized z, given the gradient u
+    with respect to the latter.
+    """
+    projection = (u * normed).mean(-1, keepdim=True)
+    return (u - u.mean(-1, keepdim=True)).addcmul_(normed, projection, value=-1)

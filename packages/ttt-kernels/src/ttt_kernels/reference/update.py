@@ -100,11 +100,11 @@ class AdamUpdate:
         sums = [total.detach() for total in (*weight_sums, *bias_sums)]
         step = moments.step + 1
         first = tuple(
-            self.beta1 * m + (1.0 - self.beta1) * g
+            self.beta1 * m.detach() + (1.0 - self.beta1) * g
             for m, g in zip(moments.first, sums, strict=True)
         )
         second = tuple(
-            self.beta2 * v + (1.0 - self.beta2) * g.square()
+            self.beta2 * v.detach() + (1.0 - self.beta2) * g.square()
             for v, g in zip(moments.second, sums, strict=True)
         )
         correction1, correction2 = 1.0 - self.beta1**step, 1.0 - self.beta2**step
