@@ -10,6 +10,7 @@ import tomli_w
 from ttt_config import IncompatibleError, RunConfig, diff, load
 from ttt_training.checkpoint_files import (
     committed_checkpoints,
+    latest_checkpoint,
     step_of,
     sweep_unfinished,
     verify_checkpoint,
@@ -67,6 +68,7 @@ def find_resume_point(path: Path) -> ResumePoint:
     run, checkpoint = find_run(path)
     skipped: list[str] = []
     if checkpoint is None:
+        latest_checkpoint(run.checkpoints)  # if there is none, that says what to do
         checkpoint, damaged = newest_valid(run.checkpoints)
         skipped = [f"{status.problem}" for status in damaged]
     verify_checkpoint(checkpoint)

@@ -7,12 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ttt_config import CheckpointError, CheckpointIncompleteError
-from ttt_training.checkpoint_files import (
-    committed_checkpoints,
-    latest_checkpoint,
-    step_of,
-    verify_checkpoint,
-)
+from ttt_training.checkpoint_files import committed_checkpoints, step_of, verify_checkpoint
 from ttt_training.durable import fsync
 from ttt_training.manifest import read_manifest
 
@@ -50,8 +45,6 @@ def newest_valid(checkpoints: Path) -> tuple[Path, list[CheckpointStatus]]:
         if status.problem is None:
             return path, skipped
         skipped.append(status)
-    if not skipped:
-        latest_checkpoint(checkpoints)
     reasons = "".join(f"; {status.problem}" for status in skipped)
     raise CheckpointIncompleteError(f"no whole checkpoint in {checkpoints}{reasons}")
 
