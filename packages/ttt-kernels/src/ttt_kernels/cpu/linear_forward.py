@@ -1,12 +1,46 @@
 """TTT-Linear over a range of heads: one mini-batch after the other, the state in the cache."""
 
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import multiply_add
-from ttt_kernels.cpu.tiles import load_tokens, make_tiles, padded, prefetch_tokens, set_rows, standardize
+from ttt_kernels.cpu.tiles import (
+    BIAS,
+    LN_B,
+    LN_W,
+    MASK,
+    fill_rows,
+    fill_zeros,
+    load_head,
+    load_tokens,
+    make_tiles,
+    number,
+    prefetch_tokens,
+    standardize,
+    store_tokens,
+)
+from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
+
+
+class Outputs(NamedTuple):
+    """Arrays that `scan` fills.
+
+    Attributes:
+        output: (B * T * H * D,), the numbers of (B, T, H, D).
+        weight: after the last complete mini-batch, (B, H, D, D).
+        bias: (B, H, D).
+        gradients: g of every token of a complete mini-batch, the numbers of (B, H, T', D), or
+            empty if they are not wanted.
+        kept_weights: W every `interval` mini-batches, (B, H, N, D, D), or empty.
+        kept_biases: (B, H, N, D).
+    """
+
+    output: Any
+    weight: Any
+    bias: Any
+    gradients: Any
+    kept_weights: Any
+    kept_biases: Any
 
 
 @jit
@@ -15,127 +49,127 @@ def scan(sequence: Any, outputs: Any, first: int, last: int, interval: int) -> N
 
     Args:
         sequence: the arguments.
-        outputs: `linear.Outputs`, filled in.
+        outputs: filled in.
         first: number b * H + h of a head.
         last: excluded.
-        interval: mini-batches between the states that are kept; 0 keeps the gradients g instead.
+        interval: mini-batches between the states that are kept.
     """
     heads, dim = sequence.ln_w.shape
     tokens = sequence.lr.shape[1]
     size = len(sequence.token_eta)
     complete = tokens // size
-    tiles = make_tiles(size, dim, sequence.lr)
-    width = padded(dim, sequence.lr)
-    weight, bias = np.zeros((width, width), sequence.lr.dtype), np.zeros(dim, sequence.lr.dtype)
+    tiles = make_tiles(size, dim, sequence.lr, True)
     for program in range(first, last):
         batch, head = program // heads, program % heads
-        start_state(sequence, weight, bias, batch, head)
-        for number in range(complete):
-            if interval > 0 and number % interval == 0:
-                outputs.kept_weights[batch, head, number // interval] = weight[:dim, :dim]
-                outputs.kept_biases[batch, head, number // interval] = bias
-            load_tokens(sequence, tiles, batch, head, number * size, size)
-            if number + 1 < complete:
-                prefetch_tokens(sequence, batch, head, (number + 1) * size, size)
-            learn(sequence, tiles, weight, bias, head, size)
-            answer(sequence, tiles, weight, bias, size)
-            write_output(sequence, tiles, outputs.output, batch, head, number * size, size)
-            if interval == 0 and outputs.gradients.shape[2] > 0:
-                save_gradients(tiles, outputs.gradients, batch, head, number * size, size)
-            descend(tiles, weight, bias, sequence.token_eta[size - 1], size, dim)
-        rest = tokens - complete * size
+        load_head(sequence, tiles, batch, head)
+        for number_ in range(complete):
+            start = number_ * size
+            if outputs.kept_biases.shape[0] > 0 and number_ % interval == 0:
+                outputs.kept_weights[batch, head, number_ // interval] = tiles.weight[:dim, :dim]
+                outputs.kept_biases[batch, head, number_ // interval] = tiles.rows[BIAS, :dim]
+            load_tokens(sequence, tiles, batch, head, start, size)
+            following = size if number_ + 1 < complete else 0
+            ask_for(sequence, 0, batch, head, start + size, following)
+            learn(sequence, tiles, size)
+            ask_for(sequence, 1, batch, head, start + size, following)
+            answer(sequence, tiles, size)
+            ask_for(sequence, 2, batch, head, start + size, following)
+            write_output(tiles, outputs.output, (batch * tokens + start) * heads + head, heads, size, dim)
+            if len(outputs.gradients) > 0:
+                at = (program * complete * size + start) * dim
+                store_tokens(outputs.gradients, tiles.gradients, at, dim, size, dim)
+            descend(sequence, tiles, size)
+        start, rest = complete * size, tokens - complete * size
         if rest > 0:
-            load_tokens(sequence, tiles, batch, head, complete * size, rest)
-            learn(sequence, tiles, weight, bias, head, rest)
-            answer(sequence, tiles, weight, bias, rest)
-            write_output(sequence, tiles, outputs.output, batch, head, complete * size, rest)
-        outputs.weight[batch, head] = weight[:dim, :dim]
-        outputs.bias[batch, head] = bias
+            load_tokens(sequence, tiles, batch, head, start, rest)
+            learn(sequence, tiles, rest)
+            answer(sequence, tiles, rest)
+            write_output(tiles, outputs.output, (batch * tokens + start) * heads + head, heads, rest, dim)
+        outputs.weight[batch, head] = tiles.weight[:dim, :dim]
+        outputs.bias[batch, head] = tiles.rows[BIAS, :dim]
 
 
 @jit
-def start_state(sequence: Any, weight: Any, bias: Any, batch: int, head: int) -> None:
-    """Load W0 and b0 of one head."""
-    dim = len(bias)
-    row = batch if sequence.weight.shape[0] > 1 else 0
-    weight[:dim, :dim] = sequence.weight[row, head]
-    row = batch if sequence.bias.shape[0] > 1 else 0
-    bias[:] = sequence.bias[row, head]
+def ask_for(sequence: Any, which: int, batch: int, head: int, start: int, count: int) -> None:
+    steps = sequence.steps[which]
+    at = batch * steps[0] + start * steps[1] + head * steps[2]
+    source = sequence.q if which == 0 else (sequence.k if which == 1 else sequence.v)
+    prefetch_tokens(source, at, steps[1], count, sequence.ln_w.shape[1])
 
 
 @jit
-def learn(sequence: Any, tiles: Any, weight: Any, bias: Any, head: int, count: int) -> None:
+def learn(sequence: Any, tiles: Any, count: int) -> None:
     """Compute the gradients of the inner loss: z = k W + b, g = d/dz 0.5 ||LN(z) - (v - k)||^2."""
-    dim = len(bias)
-    width = weight.shape[1]
-    set_rows(tiles.normed, bias, count)
-    multiply_add(tiles.normed, tiles.keys, width, 1, weight, count, dim, width)
-    standardize(tiles.normed, tiles.inverse_std, count, dim, sequence.eps)
-    ln_w, ln_b = sequence.ln_w[head], sequence.ln_b[head]
-    zero = sequence.eps * 0
+    dim, width = sequence.ln_w.shape[1], tiles.weight.shape[1]
+    vector = vector_length(tiles.keys)
+    rows, normed, gradients = tiles.rows, tiles.normed, tiles.gradients
+    fill_rows(normed, rows, BIAS, count)
+    multiply_add(normed, tiles.keys, width, 1, tiles.weight, count, dim, width)
+    standardize(normed, tiles.inverse_std, rows, count, dim, sequence.eps)
+    per_dim = number(1.0 / dim, tiles.keys)
     for i in range(count):
-        normed, gradient, target = tiles.normed[i], tiles.gradients[i], tiles.targets[i]
-        total, projection = zero, zero
-        for d in range(dim):
-            upstream = ln_w[d] * (ln_w[d] * normed[d] + ln_b[d] - target[d])
-            gradient[d] = upstream
+        total, projection = zeros(normed), zeros(normed)
+        for d in range(0, width, vector):
+            x, scale = load(normed, i, d), load(rows, LN_W, d)
+            upstream = scale * (scale * x + load(rows, LN_B, d) - load(tiles.targets, i, d))
+            store(gradients, i, d, upstream)
             total += upstream
-            projection += upstream * normed[d]
-        mean, projection = total / dim, projection / dim
-        scale = tiles.inverse_std[i]
-        for d in range(dim):
-            gradient[d] = scale * (gradient[d] - mean - normed[d] * projection)
+            projection += upstream * x
+        mean, share = total_of(total) * per_dim, total_of(projection) * per_dim
+        inverse_std = tiles.inverse_std[i]
+        for d in range(0, width, vector):
+            centred = (load(gradients, i, d) - mean) * load(rows, MASK, d)
+            store(gradients, i, d, (centred - load(normed, i, d) * share) * inverse_std)
 
 
 @jit
-def answer(sequence: Any, tiles: Any, weight: Any, bias: Any, count: int) -> None:
+def answer(sequence: Any, tiles: Any, count: int) -> None:
     """Compute q W_i + b_i in dual form, standardized: q W + b - (eta * (1 + q k^T)) g."""
-    dim = len(bias)
-    rows, width = tiles.attention.shape[1], weight.shape[1]
-    tiles.attention[:] = 0
-    multiply_add(
-        tiles.attention, tiles.queries, width, 1, tiles.keys_by_feature, count, dim, rows
-    )
+    dim, width, tokens = sequence.ln_w.shape[1], tiles.weight.shape[1], tiles.causal.shape[1]
+    vector, one = vector_length(tiles.keys), number(1.0, tiles.keys)
+    attention, corrections = tiles.attention, tiles.corrections
+    fill_zeros(attention, count)
+    multiply_add(attention, tiles.queries, width, 1, tiles.keys_by_feature, count, dim, tokens)
     for i in range(count):
-        eta = sequence.token_eta[i]
-        for j in range(i + 1):
-            tiles.corrections[i, j] = -(1 + tiles.attention[i, j]) * (eta * tiles.rates[j])
-        for j in range(i + 1, count):
-            tiles.corrections[i, j] = 0
-    set_rows(tiles.answers, bias, count)
-    multiply_add(tiles.answers, tiles.queries, width, 1, weight, count, dim, width)
-    multiply_add(tiles.answers, tiles.corrections, rows, 1, tiles.gradients, count, count, width)
-    standardize(tiles.answers, tiles.answer_inverse_std, count, dim, sequence.eps)
+        eta = -sequence.token_eta[i]
+        for j in range(0, tokens, vector):
+            step = load(tiles.rates, 0, j) * load(tiles.causal, i, j) * eta
+            store(corrections, i, j, (load(attention, i, j) + one) * step)
+    fill_rows(tiles.answers, tiles.rows, BIAS, count)
+    multiply_add(tiles.answers, tiles.queries, width, 1, tiles.weight, count, dim, width)
+    multiply_add(tiles.answers, corrections, tokens, 1, tiles.gradients, count, count, width)
+    standardize(
+        tiles.answers, tiles.answer_inverse_std, tiles.rows, count, dim, sequence.eps
+    )
 
 
 @jit
 def write_output(
-    sequence: Any, tiles: Any, output: Any, batch: int, head: int, start: int, count: int
+    tiles: Any, output: Any, first_row: int, heads: int, count: int, dim: int
 ) -> None:
-    """Write q + LN(answer)."""
-    ln_w, ln_b = sequence.ln_w[head], sequence.ln_b[head]
+    """Write q + LN(answer) into rows of D numbers, every `heads`-th from `first_row` on."""
+    vector = vector_length(output)
+    whole = dim // vector * vector
     for i in range(count):
-        for d in range(len(ln_w)):
-            normed = ln_w[d] * tiles.answers[i, d] + ln_b[d]
-            output[batch, start + i, head, d] = tiles.queries[i, d] + normed
+        at = (first_row + i * heads) * dim
+        for d in range(0, whole, vector):
+            normed = load(tiles.rows, LN_W, d) * load(tiles.answers, i, d) + load(tiles.rows, LN_B, d)
+            store(output, 0, at + d, load(tiles.queries, i, d) + normed)
+        for d in range(whole, dim):
+            normed = tiles.rows[LN_W, d] * tiles.answers[i, d] + tiles.rows[LN_B, d]
+            output[at + d] = tiles.queries[i, d] + normed
 
 
 @jit
-def save_gradients(
-    tiles: Any, gradients: Any, batch: int, head: int, start: int, count: int
-) -> None:
-    """Keep g for the backward pass, which walks the state back with it."""
-    for i in range(count):
-        for d in range(gradients.shape[3]):
-            gradients[batch, head, start + i, d] = tiles.gradients[i, d]
-
-
-@jit
-def descend(tiles: Any, weight: Any, bias: Any, last_eta: Any, count: int, dim: int) -> None:
-    """Take the step that ends a mini-batch: W - (e * k)^T g, b - e^T g."""
-    width = weight.shape[1]
-    multiply_add(weight, tiles.steps, 1, width, tiles.gradients, dim, count, width)
-    for i in range(count):
-        step = last_eta * tiles.rates[i]
-        for d in range(dim):
-            bias[d] -= step * tiles.gradients[i, d]
+def descend(sequence: Any, tiles: Any, count: int) -> None:
+    """Take the step that ends a mini-batch: W - (e * k)^T g, b - e^T g, e = last row of eta."""
+    dim, width = sequence.ln_w.shape[1], tiles.weight.shape[1]
+    last_eta = -sequence.token_eta[count - 1]
+    for d in range(0, width, vector_length(tiles.keys)):
+        total = load(tiles.rows, BIAS, d)
+        for i in range(count):
+            descent = load(tiles.gradients, i, d) * (tiles.rates[0, i] * last_eta)
+            store(tiles.descents, i, d, descent)
+            total += descent
+        store(tiles.rows, BIAS, d, total)
+    multiply_add(tiles.weight, tiles.keys, 1, width, tiles.descents, dim, count, width)

@@ -1,15 +1,19 @@
-"""The tokens of one mini-batch as small matrices, padded for the vector units."""
+"""The tokens of one mini-batch of one head as small matrices, padded for the vector units."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ttt_kernels.cpu.jit import jit
-from ttt_kernels.cpu.simd import TILE_ROWS, prefetch, vector_length
+from ttt_kernels.cpu.simd import TILE_ROWS, prefetch
+from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
+
+LN_W, LN_B, BIAS, MASK = range(4)
+"""Rows of `Tiles.rows`."""
 
 
 class Sequence(NamedTuple):
-    """The arguments of an inner loop as flat arrays; compiled code sees no torch.
+    """The arguments of an inner loop as arrays of one type; compiled code sees no torch.
 
     Attributes:
         q: storage from the first number of the queries to the last, (any,), and so k and v.
@@ -22,7 +26,7 @@ class Sequence(NamedTuple):
         bias: b0, (B, H, D) or (1, H, D).
         ln_w: (H, D).
         ln_b: (H, D).
-        eps: of the inner layer norm, in the dtype of all.
+        eps: of the inner layer norm.
     """
 
     q: Any
@@ -39,28 +43,36 @@ class Sequence(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Scratch memory for one mini-batch; rows are tokens unless it says otherwise.
+    """Scratch memory for one mini-batch; the rows are tokens unless it says otherwise.
+
+    M' and D' are M and D rounded up; the padding of every row is zero.
 
     Attributes:
+        weight: W of the head, (D', D').
+        rows: ln_w, ln_b, bias, and ones where a feature is no padding, (4, D').
+        causal: ones where j <= i, (M', M').
+        rates: lr_j, (1, M').
         keys: (M', D').
         queries: (M', D').
         targets: v - k, (M', D').
-        steps: -token_eta[n - 1] * lr_j * k_j, what a token adds to the weight per gradient.
-        keys_by_feature: (D', M'').
+        keys_by_feature: (D', M').
         normed: standardized inner outputs of the keys, (M', D').
         inverse_std: of the same, (M',).
         gradients: g, (M', D').
-        attention: q_i . k_j, (M', M'').
-        corrections: -(1 + q_i . k_j) * eta_ij for j <= i, else 0, (M', M'').
-        answers: inner outputs of the queries, then standardized, (M', D').
+        attention: q_i . k_j, (M', M').
+        corrections: -(1 + q_i . k_j) * eta_ij for j <= i, else 0, (M', M').
+        answers: inner outputs of the queries, standardized, (M', D').
         answer_inverse_std: (M',).
-        rates: lr_j, (M',).
+        descents: -token_eta[n - 1] * lr_j * g_j, the steps of the bias, (M', D').
     """
 
+    weight: Any
+    rows: Any
+    causal: Any
+    rates: Any
     keys: Any
     queries: Any
     targets: Any
-    steps: Any
     keys_by_feature: Any
     normed: Any
     inverse_std: Any
@@ -69,7 +81,7 @@ class Tiles(NamedTuple):
     corrections: Any
     answers: Any
     answer_inverse_std: Any
-    rates: Any
+    descents: Any
 
 
 @jit
@@ -80,71 +92,109 @@ def padded(size: int, array: Any) -> int:
 
 
 @jit
-def make_tiles(mini_batch_size: int, dim: int, like: Any) -> Any:
-    """Allocate tiles of zeros; the padding stays zero."""
-    rows, columns = padded(mini_batch_size, like), padded(dim, like)
+def number(value: float, like: Any) -> Any:
+    """Give a constant the array's type; beside an integer or a float64, float32 would widen."""
+    return like.dtype.type(value)
+
+
+@jit
+def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
+    """Allocate tiles of zeros.
+
+    Args:
+        mini_batch_size: M.
+        dim: D.
+        like: array of the type.
+        shared: let tiles that the forward pass needs one after the other be the same memory, so
+            that all of them stay in the innermost cache: targets and gradients; normed, answers and
+            descents.
+    """
+    tokens, width = padded(mini_batch_size, like), padded(dim, like)
     kind = like.dtype
+    rows, causal = np.zeros((4, width), kind), np.zeros((tokens, tokens), kind)
+    rows[MASK, :dim] = 1
+    for i in range(tokens):
+        causal[i, : i + 1] = 1
+    targets, normed = np.zeros((tokens, width), kind), np.zeros((tokens, width), kind)
+    gradients = targets if shared else np.zeros((tokens, width), kind)
+    answers = normed if shared else np.zeros((tokens, width), kind)
+    descents = normed if shared else np.zeros((tokens, width), kind)
     return Tiles(
-        np.zeros((rows, columns), kind),
-        np.zeros((rows, columns), kind),
-        np.zeros((rows, columns), kind),
-        np.zeros((rows, columns), kind),
-        np.zeros((columns, rows), kind),
-        np.zeros((rows, columns), kind),
-        np.zeros(rows, kind),
-        np.zeros((rows, columns), kind),
-        np.zeros((rows, rows), kind),
-        np.zeros((rows, rows), kind),
-        np.zeros((rows, columns), kind),
-        np.zeros(rows, kind),
-        np.zeros(rows, kind),
+        np.zeros((width, width), kind),
+        rows,
+        causal,
+        np.zeros((1, tokens), kind),
+        np.zeros((tokens, width), kind),
+        np.zeros((tokens, width), kind),
+        targets,
+        np.zeros((width, tokens), kind),
+        normed,
+        np.zeros(tokens, kind),
+        gradients,
+        np.zeros((tokens, tokens), kind),
+        np.zeros((tokens, tokens), kind),
+        answers,
+        np.zeros(tokens, kind),
+        descents,
     )
+
+
+@jit
+def load_head(sequence: Any, tiles: Any, batch: int, head: int) -> None:
+    """Load W0, b0 and the layer norm of one head."""
+    dim = sequence.ln_w.shape[1]
+    tiles.weight[:dim, :dim] = sequence.weight[min(batch, sequence.weight.shape[0] - 1), head]
+    tiles.rows[BIAS, :dim] = sequence.bias[min(batch, sequence.bias.shape[0] - 1), head]
+    tiles.rows[LN_W, :dim] = sequence.ln_w[head]
+    tiles.rows[LN_B, :dim] = sequence.ln_b[head]
 
 
 @jit
 def load_tokens(sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int) -> None:
     """Fill the tiles with `count` tokens from `start` on."""
+    q, k, v, steps = sequence.q, sequence.k, sequence.v, sequence.steps
     dim = sequence.ln_w.shape[1]
-    _load(tiles.queries, sequence.q, sequence.steps[0], batch, head, start, count, dim)
-    _load(tiles.keys, sequence.k, sequence.steps[1], batch, head, start, count, dim)
-    _load(tiles.targets, sequence.v, sequence.steps[2], batch, head, start, count, dim)
-    last_eta = sequence.token_eta[count - 1]
+    vector = vector_length(sequence.lr)
+    whole = dim // vector * vector
     for i in range(count):
-        rate = sequence.lr[batch, start + i, head]
-        tiles.rates[i] = rate
-        step = -last_eta * rate
-        for d in range(dim):
-            tiles.steps[i, d] = step * tiles.keys[i, d]
-        for d in range(dim):
-            tiles.targets[i, d] -= tiles.keys[i, d]
+        token = start + i
+        at_q = batch * steps[0, 0] + token * steps[0, 1] + head * steps[0, 2]
+        at_k = batch * steps[1, 0] + token * steps[1, 1] + head * steps[1, 2]
+        at_v = batch * steps[2, 0] + token * steps[2, 1] + head * steps[2, 2]
+        tiles.rates[0, i] = sequence.lr[batch, token, head]
+        for d in range(0, whole, vector):
+            keys = load(k, 0, at_k + d)
+            store(tiles.queries, i, d, load(q, 0, at_q + d))
+            store(tiles.keys, i, d, keys)
+            store(tiles.targets, i, d, load(v, 0, at_v + d) - keys)
+        for d in range(whole, dim):
+            key = k[at_k + d]
+            tiles.queries[i, d] = q[at_q + d]
+            tiles.keys[i, d] = key
+            tiles.targets[i, d] = v[at_v + d] - key
     transpose(tiles.keys_by_feature, tiles.keys, count, dim)
 
 
 @jit
-def _load(
-    tile: Any, source: Any, steps: Any, batch: int, head: int, start: int, count: int, dim: int
-) -> None:
+def prefetch_tokens(source: Any, first: int, step: int, count: int, dim: int) -> None:
+    """Ask for rows that will be read next; they lie apart, which no hardware foresees."""
+    line = 64 // source.itemsize
     for i in range(count):
-        # Unsigned, or each number would be checked for an index from the end.
-        at = np.uintp(batch * steps[0] + (start + i) * steps[1] + head * steps[2])
-        for d in range(dim):
-            tile[i, d] = source[at + np.uintp(d)]
+        for d in range(0, dim, line):
+            prefetch(source, np.uintp(first + i * step + d))
 
 
 @jit
-def prefetch_tokens(sequence: Any, batch: int, head: int, start: int, count: int) -> None:
-    """Ask for tokens that will be loaded next: they lie far apart, as no hardware foresees."""
-    dim = sequence.ln_w.shape[1]
-    line = 64 // sequence.q.itemsize
-    steps = sequence.steps
+def store_tokens(out: Any, tile: Any, start: int, step: int, count: int, dim: int) -> None:
+    """Write the first rows of a tile into a flat array, `step` numbers from one to the next."""
+    vector = vector_length(out)
+    whole = dim // vector * vector
     for i in range(count):
-        at_q = batch * steps[0, 0] + (start + i) * steps[0, 1] + head * steps[0, 2]
-        at_k = batch * steps[1, 0] + (start + i) * steps[1, 1] + head * steps[1, 2]
-        at_v = batch * steps[2, 0] + (start + i) * steps[2, 1] + head * steps[2, 2]
-        for d in range(0, dim, line):
-            prefetch(sequence.q, np.uintp(at_q + d))
-            prefetch(sequence.k, np.uintp(at_k + d))
-            prefetch(sequence.v, np.uintp(at_v + d))
+        at = start + i * step
+        for d in range(0, whole, vector):
+            store(out, 0, at + d, load(tile, i, d))
+        for d in range(whole, dim):
+            out[at + d] = tile[i, d]
 
 
 @jit
@@ -156,31 +206,43 @@ def transpose(out: Any, matrix: Any, rows: int, columns: int) -> None:
 
 
 @jit
-def set_rows(out: Any, row: Any, rows: int) -> None:
-    """Write a row into the first rows of a matrix."""
-    for i in range(rows):
-        for j in range(row.shape[0]):
-            out[i, j] = row[j]
+def fill_rows(out: Any, rows: Any, row: int, count: int) -> None:
+    """Copy one row of a matrix into the first `count` rows of another."""
+    vector = vector_length(out)
+    for d in range(0, out.shape[1], vector):
+        content = load(rows, row, d)
+        for i in range(count):
+            store(out, i, d, content)
 
 
 @jit
-def standardize(matrix: Any, inverse_std: Any, rows: int, dim: int, eps: Any) -> None:
-    """Give each row zero mean and unit biased variance, in place; keep 1 / std.
+def fill_zeros(out: Any, count: int) -> None:
+    """Set the first `count` rows of a matrix to zero."""
+    nothing = zeros(out)
+    for i in range(count):
+        for d in range(0, out.shape[1], vector_length(out)):
+            store(out, i, d, nothing)
+
+
+@jit
+def standardize(tile: Any, inverse_std: Any, rows: Any, count: int, dim: int, eps: Any) -> None:
+    """Give the first rows zero mean and unit biased variance, in place; keep 1 / std.
 
     The variance is that of the centred values: E[z^2] - E[z]^2 loses all digits for small spreads.
     """
-    zero = eps * 0
-    for i in range(rows):
-        total = zero
-        for d in range(dim):
-            total += matrix[i, d]
-        mean = total / dim
-        total = zero
-        for d in range(dim):
-            centred = matrix[i, d] - mean
-            matrix[i, d] = centred
+    vector, width = vector_length(tile), tile.shape[1]
+    per_dim, one = number(1.0 / dim, tile), number(1.0, tile)
+    for i in range(count):
+        total = zeros(tile)
+        for d in range(0, width, vector):
+            total += load(tile, i, d)
+        mean = total_of(total) * per_dim
+        total = zeros(tile)
+        for d in range(0, width, vector):
+            centred = (load(tile, i, d) - mean) * load(rows, MASK, d)
+            store(tile, i, d, centred)
             total += centred * centred
-        scale = 1 / np.sqrt(total / dim + eps)
+        scale = one / np.sqrt(total_of(total) * per_dim + eps)
         inverse_std[i] = scale
-        for d in range(dim):
-            matrix[i, d] *= scale
+        for d in range(0, width, vector):
+            store(tile, i, d, load(tile, i, d) * scale)
