@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import multiply_add
 from ttt_kernels.cpu.tiles import (
@@ -11,11 +13,12 @@ from ttt_kernels.cpu.tiles import (
     MASK,
     fill_rows,
     fill_zeros,
+    keep_state,
     load_head,
     load_tokens,
     make_tiles,
     number,
-    prefetch_tokens,
+    padded,
     standardize,
     store_tokens,
 )
@@ -31,7 +34,8 @@ class Outputs(NamedTuple):
         bias: (B, H, D).
         gradients: g of every token of a complete mini-batch, the numbers of (B, H, T', D), or
             empty if they are not wanted.
-        kept_weights: W every `interval` mini-batches, (B, H, N, D, D), or empty.
+        kept_weights: W every `interval` mini-batches, at least the first, (B, H, N, D, D), or
+            empty.
         kept_biases: (B, H, N, D).
     """
 
@@ -41,6 +45,11 @@ class Outputs(NamedTuple):
     gradients: Any
     kept_weights: Any
     kept_biases: Any
+
+
+GROUP = 16
+"""Heads that are read side by side, mini-batch by mini-batch: their tokens lie side by side in
+memory, and their states, 16 KiB each at D = 64, still fit the second cache."""
 
 
 @jit
@@ -55,56 +64,76 @@ def scan(sequence: Any, outputs: Any, first: int, last: int, interval: int) -> N
         interval: mini-batches between the states that are kept.
     """
     heads, dim = sequence.ln_w.shape
-    tokens = sequence.lr.shape[1]
-    size = len(sequence.token_eta)
+    tiles = make_tiles(len(sequence.token_eta), dim, sequence.lr, True)
+    width = padded(dim, sequence.lr)
+    weights = np.zeros((GROUP, width, width), sequence.lr.dtype)
+    rows = np.zeros((GROUP, 4, width), sequence.lr.dtype)
+    begin = first
+    while begin < last:
+        end = min(last, begin + GROUP, (begin // heads + 1) * heads)  # of one sequence
+        for program in range(begin, end):
+            place = program - begin
+            load_head(sequence, weights[place], rows[place], program // heads, program % heads)
+        read_group(sequence, outputs, tiles, weights, rows, begin, end, interval)
+        begin = end
+
+
+@jit
+def read_group(
+    sequence: Any,
+    outputs: Any,
+    tiles: Any,
+    weights: Any,
+    rows: Any,
+    begin: int,
+    end: int,
+    interval: int,
+) -> None:
+    """Read all tokens of some heads of one sequence, from states (GROUP, ...)."""
+    heads, dim = sequence.ln_w.shape
+    tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
     complete = tokens // size
-    tiles = make_tiles(size, dim, sequence.lr, True)
-    for program in range(first, last):
+    for start in range(0, tokens, size):
+        count = min(size, tokens - start)
+        for program in range(begin, end):
+            batch, head = program // heads, program % heads
+            weight, row = weights[program - begin], rows[program - begin]
+            if outputs.kept_biases.shape[0] > 0 and start // size % interval == 0:
+                if count == size or start == 0:
+                    kept = start // size // interval
+                    keep_state(
+                        outputs.kept_weights[batch, head, kept],
+                        outputs.kept_biases[batch, head, kept],
+                        weight,
+                        row,
+                        dim,
+                    )
+            load_tokens(sequence, tiles, batch, head, start, count)
+            learn(sequence, tiles, weight, row, count)
+            answer(sequence, tiles, weight, row, count)
+            first_row = (batch * tokens + start) * heads + head
+            write_output(tiles, row, outputs.output, first_row, heads, count, dim)
+            if count == size:
+                if len(outputs.gradients) > 0:
+                    at = (program * complete * size + start) * dim
+                    store_tokens(outputs.gradients, tiles.gradients, at, dim, size, dim)
+                descend(sequence, tiles, weight, row, size)
+    for program in range(begin, end):
         batch, head = program // heads, program % heads
-        load_head(sequence, tiles, batch, head)
-        for number_ in range(complete):
-            start = number_ * size
-            if outputs.kept_biases.shape[0] > 0 and number_ % interval == 0:
-                outputs.kept_weights[batch, head, number_ // interval] = tiles.weight[:dim, :dim]
-                outputs.kept_biases[batch, head, number_ // interval] = tiles.rows[BIAS, :dim]
-            load_tokens(sequence, tiles, batch, head, start, size)
-            following = size if number_ + 1 < complete else 0
-            ask_for(sequence, 0, batch, head, start + size, following)
-            learn(sequence, tiles, size)
-            ask_for(sequence, 1, batch, head, start + size, following)
-            answer(sequence, tiles, size)
-            ask_for(sequence, 2, batch, head, start + size, following)
-            write_output(tiles, outputs.output, (batch * tokens + start) * heads + head, heads, size, dim)
-            if len(outputs.gradients) > 0:
-                at = (program * complete * size + start) * dim
-                store_tokens(outputs.gradients, tiles.gradients, at, dim, size, dim)
-            descend(sequence, tiles, size)
-        start, rest = complete * size, tokens - complete * size
-        if rest > 0:
-            load_tokens(sequence, tiles, batch, head, start, rest)
-            learn(sequence, tiles, rest)
-            answer(sequence, tiles, rest)
-            write_output(tiles, outputs.output, (batch * tokens + start) * heads + head, heads, rest, dim)
-        outputs.weight[batch, head] = tiles.weight[:dim, :dim]
-        outputs.bias[batch, head] = tiles.rows[BIAS, :dim]
+        place = program - begin
+        keep_state(
+            outputs.weight[batch, head], outputs.bias[batch, head], weights[place], rows[place], dim
+        )
 
 
 @jit
-def ask_for(sequence: Any, which: int, batch: int, head: int, start: int, count: int) -> None:
-    steps = sequence.steps[which]
-    at = batch * steps[0] + start * steps[1] + head * steps[2]
-    source = sequence.q if which == 0 else (sequence.k if which == 1 else sequence.v)
-    prefetch_tokens(source, at, steps[1], count, sequence.ln_w.shape[1])
-
-
-@jit
-def learn(sequence: Any, tiles: Any, count: int) -> None:
+def learn(sequence: Any, tiles: Any, weight: Any, rows: Any, count: int) -> None:
     """Compute the gradients of the inner loss: z = k W + b, g = d/dz 0.5 ||LN(z) - (v - k)||^2."""
-    dim, width = sequence.ln_w.shape[1], tiles.weight.shape[1]
+    dim, width = sequence.ln_w.shape[1], weight.shape[1]
     vector = vector_length(tiles.keys)
-    rows, normed, gradients = tiles.rows, tiles.normed, tiles.gradients
+    normed, gradients = tiles.normed, tiles.gradients
     fill_rows(normed, rows, BIAS, count)
-    multiply_add(normed, tiles.keys, width, 1, tiles.weight, count, dim, width)
+    multiply_add(normed, tiles.keys, width, 1, weight, count, dim, width)
     standardize(normed, tiles.inverse_std, rows, count, dim, sequence.eps)
     per_dim = number(1.0 / dim, tiles.keys)
     for i in range(count):
@@ -123,9 +152,9 @@ def learn(sequence: Any, tiles: Any, count: int) -> None:
 
 
 @jit
-def answer(sequence: Any, tiles: Any, count: int) -> None:
+def answer(sequence: Any, tiles: Any, weight: Any, rows: Any, count: int) -> None:
     """Compute q W_i + b_i in dual form, standardized: q W + b - (eta * (1 + q k^T)) g."""
-    dim, width, tokens = sequence.ln_w.shape[1], tiles.weight.shape[1], tiles.causal.shape[1]
+    dim, width, tokens = sequence.ln_w.shape[1], weight.shape[1], tiles.causal.shape[1]
     vector, one = vector_length(tiles.keys), number(1.0, tiles.keys)
     attention, corrections = tiles.attention, tiles.corrections
     fill_zeros(attention, count)
@@ -135,17 +164,17 @@ def answer(sequence: Any, tiles: Any, count: int) -> None:
         for j in range(0, tokens, vector):
             step = load(tiles.rates, 0, j) * load(tiles.causal, i, j) * eta
             store(corrections, i, j, (load(attention, i, j) + one) * step)
-    fill_rows(tiles.answers, tiles.rows, BIAS, count)
-    multiply_add(tiles.answers, tiles.queries, width, 1, tiles.weight, count, dim, width)
+    fill_rows(tiles.answers, rows, BIAS, count)
+    multiply_add(tiles.answers, tiles.queries, width, 1, weight, count, dim, width)
     multiply_add(tiles.answers, corrections, tokens, 1, tiles.gradients, count, count, width)
     standardize(
-        tiles.answers, tiles.answer_inverse_std, tiles.rows, count, dim, sequence.eps
+        tiles.answers, tiles.answer_inverse_std, rows, count, dim, sequence.eps
     )
 
 
 @jit
 def write_output(
-    tiles: Any, output: Any, first_row: int, heads: int, count: int, dim: int
+    tiles: Any, rows: Any, output: Any, first_row: int, heads: int, count: int, dim: int
 ) -> None:
     """Write q + LN(answer) into rows of D numbers, every `heads`-th from `first_row` on."""
     vector = vector_length(output)
@@ -153,23 +182,30 @@ def write_output(
     for i in range(count):
         at = (first_row + i * heads) * dim
         for d in range(0, whole, vector):
-            normed = load(tiles.rows, LN_W, d) * load(tiles.answers, i, d) + load(tiles.rows, LN_B, d)
+            normed = load(rows, LN_W, d) * load(tiles.answers, i, d) + load(rows, LN_B, d)
             store(output, 0, at + d, load(tiles.queries, i, d) + normed)
         for d in range(whole, dim):
-            normed = tiles.rows[LN_W, d] * tiles.answers[i, d] + tiles.rows[LN_B, d]
+            normed = rows[LN_W, d] * tiles.answers[i, d] + rows[LN_B, d]
             output[at + d] = tiles.queries[i, d] + normed
 
 
 @jit
-def descend(sequence: Any, tiles: Any, count: int) -> None:
+def descend(sequence: Any, tiles: Any, weight: Any, rows: Any, count: int) -> None:
     """Take the step that ends a mini-batch: W - (e * k)^T g, b - e^T g, e = last row of eta."""
-    dim, width = sequence.ln_w.shape[1], tiles.weight.shape[1]
+    dim, width = sequence.ln_w.shape[1], weight.shape[1]
+    bias_step(sequence, tiles, rows, count)
+    multiply_add(weight, tiles.keys, 1, width, tiles.descents, dim, count, width)
+
+
+@jit
+def bias_step(sequence: Any, tiles: Any, rows: Any, count: int) -> None:
+    """Compute -e_j g_j of each token, and add their sum to the bias."""
+    width = rows.shape[1]
     last_eta = -sequence.token_eta[count - 1]
     for d in range(0, width, vector_length(tiles.keys)):
-        total = load(tiles.rows, BIAS, d)
+        total = load(rows, BIAS, d)
         for i in range(count):
             descent = load(tiles.gradients, i, d) * (tiles.rates[0, i] * last_eta)
             store(tiles.descents, i, d, descent)
             total += descent
-        store(tiles.rows, BIAS, d, total)
-    multiply_add(tiles.weight, tiles.keys, 1, width, tiles.descents, dim, count, width)
+        store(rows, BIAS, d, total)

@@ -9,7 +9,7 @@ from ttt_kernels.cpu.simd import TILE_ROWS, prefetch
 from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
 LN_W, LN_B, BIAS, MASK = range(4)
-"""Rows of `Tiles.rows`."""
+"""Rows of a head: its layer norm, its bias, and ones where a feature is no padding; (4, D')."""
 
 
 class Sequence(NamedTuple):
@@ -23,7 +23,7 @@ class Sequence(NamedTuple):
         lr: (B, T, H).
         token_eta: (M,).
         weight: W0, (B, H, D, D), or (1, H, D, D) if all sequences share it.
-        bias: b0, (B, H, D) or (1, H, D).
+        bias: b0, (B, H, D) or (1, H, D); shared if and only if the weight is.
         ln_w: (H, D).
         ln_b: (H, D).
         eps: of the inner layer norm.
@@ -48,8 +48,6 @@ class Tiles(NamedTuple):
     M' and D' are M and D rounded up; the padding of every row is zero.
 
     Attributes:
-        weight: W of the head, (D', D').
-        rows: ln_w, ln_b, bias, and ones where a feature is no padding, (4, D').
         causal: ones where j <= i, (M', M').
         rates: lr_j, (1, M').
         keys: (M', D').
@@ -66,8 +64,6 @@ class Tiles(NamedTuple):
         descents: -token_eta[n - 1] * lr_j * g_j, the steps of the bias, (M', D').
     """
 
-    weight: Any
-    rows: Any
     causal: Any
     rates: Any
     keys: Any
@@ -111,17 +107,15 @@ def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
     """
     tokens, width = padded(mini_batch_size, like), padded(dim, like)
     kind = like.dtype
-    rows, causal = np.zeros((4, width), kind), np.zeros((tokens, tokens), kind)
-    rows[MASK, :dim] = 1
+    causal = np.zeros((tokens, tokens), kind)
     for i in range(tokens):
-        causal[i, : i + 1] = 1
+        for j in range(i + 1):
+            causal[i, j] = 1
     targets, normed = np.zeros((tokens, width), kind), np.zeros((tokens, width), kind)
     gradients = targets if shared else np.zeros((tokens, width), kind)
     answers = normed if shared else np.zeros((tokens, width), kind)
     descents = normed if shared else np.zeros((tokens, width), kind)
     return Tiles(
-        np.zeros((width, width), kind),
-        rows,
         causal,
         np.zeros((1, tokens), kind),
         np.zeros((tokens, width), kind),
@@ -140,13 +134,36 @@ def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
 
 
 @jit
-def load_head(sequence: Any, tiles: Any, batch: int, head: int) -> None:
-    """Load W0, b0 and the layer norm of one head."""
+def load_head(sequence: Any, weight: Any, rows: Any, batch: int, head: int) -> None:
+    """Load W0 (D', D'), b0 and the layer norm of one head."""
     dim = sequence.ln_w.shape[1]
-    tiles.weight[:dim, :dim] = sequence.weight[min(batch, sequence.weight.shape[0] - 1), head]
-    tiles.rows[BIAS, :dim] = sequence.bias[min(batch, sequence.bias.shape[0] - 1), head]
-    tiles.rows[LN_W, :dim] = sequence.ln_w[head]
-    tiles.rows[LN_B, :dim] = sequence.ln_b[head]
+    shared = sequence.weight.shape[0] == 1
+    copy_state(
+        weight, rows, sequence.weight[0 if shared else batch, head],
+        sequence.bias[0 if shared else batch, head], dim
+    )
+    for d in range(dim):
+        rows[LN_W, d] = sequence.ln_w[head, d]
+        rows[LN_B, d] = sequence.ln_b[head, d]
+        rows[MASK, d] = 1
+
+
+@jit
+def copy_state(weight: Any, rows: Any, from_weight: Any, from_bias: Any, dim: int) -> None:
+    """Load a state (D, D), (D,) into padded arrays (D', D'), (4, D')."""
+    for i in range(dim):
+        rows[BIAS, i] = from_bias[i]
+        for j in range(dim):
+            weight[i, j] = from_weight[i, j]
+
+
+@jit
+def keep_state(to_weight: Any, to_bias: Any, weight: Any, rows: Any, dim: int) -> None:
+    """Write what `copy_state` loads."""
+    for i in range(dim):
+        to_bias[i] = rows[BIAS, i]
+        for j in range(dim):
+            to_weight[i, j] = weight[i, j]
 
 
 @jit
