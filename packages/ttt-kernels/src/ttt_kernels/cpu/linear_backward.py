@@ -32,7 +32,7 @@ from ttt_kernels.cpu.tiles import (
     store_tokens,
     transpose,
 )
-from ttt_kernels.cpu.vector import load, store, vector_length
+from ttt_kernels.cpu.vector import load, store, vector_length, zeros
 
 
 class Upstream(NamedTuple):
@@ -324,6 +324,11 @@ def write_gradients(
 @jit
 def store_negative(out: Any, tile: Any, start: int, step: int, count: int, dim: int) -> None:
     """As `store_tokens`, with the other sign."""
+    vector = vector_length(out)
+    whole = dim // vector * vector
     for i in range(count):
-        for d in range(dim):
-            out[start + i * step + d] = -tile[i, d]
+        at = start + i * step
+        for d in range(0, whole, vector):
+            store(out, 0, at + d, zeros(out) - load(tile, i, d))
+        for d in range(whole, dim):
+            out[at + d] = -tile[i, d]

@@ -47,7 +47,7 @@ class Outputs(NamedTuple):
     kept_biases: Any
 
 
-GROUP = 16
+GROUP = 8
 """Heads that are read side by side, mini-batch by mini-batch: their tokens lie side by side in
 memory, and their states, 16 KiB each at D = 64, still fit the second cache."""
 

@@ -15,10 +15,13 @@ from numba.extending import intrinsic
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.vector import INDEX, VECTOR_BYTES, Vector, broadcast, matrix, vector_length
 
-TILE_ROWS = 4
-"""Rows of a product computed at once; matrices are padded to a multiple of it."""
-_TILE_VECTORS = 2 if VECTOR_BYTES == 32 else 4
-"""Vectors in a row of a tile; AVX2 has 16 registers, of which 4 x 2 hold sums."""
+_WIDE = (4, 2 if VECTOR_BYTES == 32 else 4)
+"""Rows of a tile and vectors in a row; AVX2 has 16 registers, of which 4 x 2 hold sums."""
+_NARROW = (8, 1)
+"""Of what is left of the columns: again 8 sums or more, as many as it takes to keep the adders busy
+while each waits for its last result."""
+ROW_UNIT = 8
+"""Matrices are padded to a multiple of so many rows."""
 
 
 @jit
@@ -28,29 +31,28 @@ def multiply_add(
     """Add a product: out[i, j] += sum_p a[i * row_step + p * inner_step] * b[p, j].
 
     Args:
-        out: (at least `rows` rounded up to TILE_ROWS, `columns`), C-contiguous.
+        out: (at least `rows` rounded up to ROW_UNIT, `columns`), C-contiguous.
         a: contiguous; (lda, 1) are the steps of a matrix, (1, lda) those of its transpose.
         row_step: numbers in `a` from one row of the product to the next.
         inner_step: numbers in `a` from one p to the next.
         b: (at least `inner`, `columns`), C-contiguous.
-        rows: of the product; what lies between it and the next multiple of TILE_ROWS is written.
+        rows: of the product; what lies between it and the next multiple of ROW_UNIT is written.
         inner: range of p.
         columns: a multiple of the vector length.
     """
     vector = vector_length(out)
-    block = vector * _TILE_VECTORS
-    for i in range(0, rows, TILE_ROWS):
-        j = 0
-        while j + block <= columns:
+    block = vector * _WIDE[1]
+    whole = columns // block * block
+    for i in range(0, rows, _WIDE[0]):
+        for j in range(0, whole, block):
             _add_wide_tile(out, i, j, a, row_step, inner_step, b, inner)
-            j += block
-        while j < columns:
+    for i in range(0, rows, _NARROW[0]):
+        for j in range(whole, columns, vector):
             _add_narrow_tile(out, i, j, a, row_step, inner_step, b, inner)
-            j += vector
 
 
-def _tile(num_vectors: int) -> Any:
-    """Make the function that adds a product to TILE_ROWS x `num_vectors` vectors of `out`."""
+def _tile(num_rows: int, num_vectors: int) -> Any:
+    """Make the function that adds a product to `num_rows` x `num_vectors` vectors of `out`."""
 
     @intrinsic
     def add_tile(
@@ -66,17 +68,17 @@ def _tile(num_vectors: int) -> Any:
     ) -> Any:
         del typing_context
         arguments = (out, i, j, a, row_step, inner_step, b, inner)
-        return types.void(*arguments), lambda *parts: _emit_tile(num_vectors, *parts)
+        return types.void(*arguments), lambda *parts: _emit_tile(num_rows, num_vectors, *parts)
 
     return add_tile
 
 
-_add_wide_tile = _tile(_TILE_VECTORS)
-_add_narrow_tile = _tile(1)
+_add_wide_tile = _tile(*_WIDE)
+_add_narrow_tile = _tile(*_NARROW)
 
 
 def _emit_tile(
-    num_vectors: int, context: Any, builder: Any, signature: Any, arguments: Any
+    num_rows: int, num_vectors: int, context: Any, builder: Any, signature: Any, arguments: Any
 ) -> Any:
     """Load the sums, run over p with all of them in registers, store them."""
     out_value, i, j, a_value, row_step, inner_step, b_value, inner = arguments
@@ -91,8 +93,8 @@ def _emit_tile(
         ir.FunctionType(vector, [vector] * 3),
         f"llvm.fma.v{vector.count}f{kind.bitwidth}",
     )
-    tile = [(row, column) for row in range(TILE_ROWS) for column in range(num_vectors)]
-    rows = [builder.add(i, INDEX(row)) for row in range(TILE_ROWS)]
+    tile = [(row, column) for row in range(num_rows) for column in range(num_vectors)]
+    rows = [builder.add(i, INDEX(row)) for row in range(num_rows)]
 
     def vector_at(base: Any, index: Any, column: int) -> Any:
         place = builder.gep(base, [builder.add(index, INDEX(column * vector.count))])
@@ -160,23 +162,3 @@ def _sum_terms(builder: Any, inner: Any, starts: list[Any], add_term: Any) -> li
         begin, sums = reached, results
     return sums
 
-
-@intrinsic
-def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of a number of a flat array; changes nothing but the time."""
-    del typing_context
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data, _ = matrix(context, builder, signature.args[0], arguments[0])
-        flag = ir.IntType(32)
-        byte = ir.IntType(8).as_pointer()
-        hint = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
-            "llvm.prefetch.p0",
-        )
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        builder.call(hint, [address, flag(0), flag(3), flag(1)])  # to read, into L1, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.uintp), emit

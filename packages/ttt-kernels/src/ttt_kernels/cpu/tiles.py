@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ttt_kernels.cpu.jit import jit
-from ttt_kernels.cpu.simd import TILE_ROWS, prefetch
+from ttt_kernels.cpu.simd import ROW_UNIT
 from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
 LN_W, LN_B, BIAS, MASK = range(4)
@@ -83,7 +83,7 @@ class Tiles(NamedTuple):
 @jit
 def padded(size: int, array: Any) -> int:
     """Round up so that both whole vectors and whole tiles of the array's type fit."""
-    unit = max(vector_length(array), TILE_ROWS)
+    unit = max(vector_length(array), ROW_UNIT)
     return (size + unit - 1) // unit * unit
 
 
@@ -190,15 +190,6 @@ def load_tokens(sequence: Any, tiles: Any, batch: int, head: int, start: int, co
             tiles.keys[i, d] = key
             tiles.targets[i, d] = v[at_v + d] - key
     transpose(tiles.keys_by_feature, tiles.keys, count, dim)
-
-
-@jit
-def prefetch_tokens(source: Any, first: int, step: int, count: int, dim: int) -> None:
-    """Ask for rows that will be read next; they lie apart, which no hardware foresees."""
-    line = 64 // source.itemsize
-    for i in range(count):
-        for d in range(0, dim, line):
-            prefetch(source, np.uintp(first + i * step + d))
 
 
 @jit
