@@ -20,6 +20,12 @@ _WIDE = (4, 2 if VECTOR_BYTES == 32 else 4)
 _NARROW = (8, 1)
 """Of what is left of the columns: again 8 sums or more, as many as it takes to keep the adders busy
 while each waits for its last result."""
+_TALL = (16 if VECTOR_BYTES == 64 else 8, 1)
+"""For products of few columns, whose `a` is larger than the first cache: it is read once."""
+_BROAD = (8 if VECTOR_BYTES == 64 else 4, 2)
+"""The same for two vectors of columns."""
+TALL_ROW_UNIT = _TALL[0]
+"""Rows of an operand of `multiply_add_tall` are padded to a multiple of so many."""
 ROW_UNIT = 8
 """Matrices are padded to a multiple of so many rows."""
 
@@ -51,6 +57,24 @@ def multiply_add(
             _add_narrow_tile(out, i, j, a, row_step, inner_step, b, inner)
 
 
+@jit
+def multiply_add_tall(
+    out: Any, a: Any, row_step: int, inner_step: int, b: Any, rows: int, inner: int, columns: int
+) -> None:
+    """As `multiply_add`, made for one or two vectors of columns and for a large `a`.
+
+    Rows between `rows` and the next multiple of TALL_ROW_UNIT are written.
+    """
+    vector = vector_length(out)
+    paired = columns // (2 * vector) * (2 * vector)
+    for i in range(0, rows, _TALL[0]):
+        for j in range(0, paired, 2 * vector):
+            for part in range(i, i + _TALL[0], _BROAD[0]):
+                _add_broad_tile(out, part, j, a, row_step, inner_step, b, inner)
+        for j in range(paired, columns, vector):
+            _add_tall_tile(out, i, j, a, row_step, inner_step, b, inner)
+
+
 def _tile(num_rows: int, num_vectors: int) -> Any:
     """Make the function that adds a product to `num_rows` x `num_vectors` vectors of `out`."""
 
@@ -75,6 +99,8 @@ def _tile(num_rows: int, num_vectors: int) -> Any:
 
 _add_wide_tile = _tile(*_WIDE)
 _add_narrow_tile = _tile(*_NARROW)
+_add_tall_tile = _tile(*_TALL)
+_add_broad_tile = _tile(*_BROAD)
 
 
 def _emit_tile(

@@ -1,4 +1,4 @@
-"""A vector register as a type of compiled code, with loads, stores, + - * and a sum.
+"""A vector register as a type of compiled code, with loads, stores, + - * /, roots and a sum.
 
 LLVM turns loops over an array into vector code only behind checks that no two arrays overlap, and
 on rows of 64 numbers these checks take longer than the work. Code written in vectors needs none.
@@ -80,6 +80,7 @@ for _operator, _instruction in (
     (operator.sub, "fsub"),
     (operator.isub, "fsub"),
     (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
 ):
     infer_global(_operator)(type(f"_{_instruction}", (_Arithmetic,), {}))
     for _sides in ((Vector, Vector), (Vector, types.Float), (types.Float, Vector)):
@@ -154,6 +155,66 @@ def total_of(typing_context: Any, vector: Any) -> Any:
         return builder.call(reduce, [ir.Constant(number, -0.0), args[0]], fastmath=("reassoc",))
 
     return vector.number(vector), emit
+
+
+@intrinsic
+def root_of(typing_context: Any, vector: Any) -> Any:
+    """Square root of every lane."""
+    del typing_context
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = context.get_value_type(sig.return_type)
+        name = f"llvm.sqrt.v{kind.count}f{sig.return_type.number.bitwidth}"
+        root = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
+        return builder.call(root, args)
+
+    return vector(vector), emit
+
+
+@intrinsic
+def transpose_block(
+    typing_context: Any, out: Any, row: Any, column: Any, source: Any, at_row: Any, at_column: Any
+) -> Any:
+    """Write the transpose of a square of `source`, as many rows as a vector has lanes, into `out`.
+
+    Each pass swaps, in pairs of rows whose numbers differ in one bit, the lanes that differ in it.
+    """
+    del typing_context
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        size, count = sig.args[0].dtype.bitwidth // 8, Vector(sig.args[0].dtype).count
+        rows = []
+        for n in range(count):
+            place = _place(
+                context, builder, sig.args[3], args[3], builder.add(args[4], INDEX(n)), args[5]
+            )
+            rows.append(builder.load(place, align=size))
+        bit = count // 2
+        while bit:
+            for n in range(count):
+                if not n & bit:
+                    rows[n], rows[n + bit] = _swap_lanes(builder, rows[n], rows[n + bit], bit)
+            bit //= 2
+        for n, content in enumerate(rows):
+            place = _place(
+                context, builder, sig.args[0], args[0], builder.add(args[1], INDEX(n)), args[2]
+            )
+            builder.store(content, place, align=size)
+        return context.get_dummy_value()
+
+    intp = types.intp
+    return types.void(out, intp, intp, source, intp, intp), emit
+
+
+def _swap_lanes(builder: Any, low: Any, high: Any, bit: int) -> tuple[Any, Any]:
+    count = low.type.count
+    lanes = ir.VectorType(_LANE, count)
+    to_low = [lane if not lane & bit else count + lane - bit for lane in range(count)]
+    to_high = [lane + bit if not lane & bit else count + lane for lane in range(count)]
+    return (
+        builder.shuffle_vector(low, high, ir.Constant(lanes, to_low)),
+        builder.shuffle_vector(low, high, ir.Constant(lanes, to_high)),
+    )
 
 
 def matrix(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
