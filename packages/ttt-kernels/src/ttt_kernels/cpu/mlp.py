@@ -1,0 +1,78 @@
+"""TTT-MLP on the CPU: memory for the results, and the compiled scans over all heads."""
+
+from collections.abc import Sequence as Listed
+
+import torch
+from torch import Tensor
+
+from ttt_kernels.cpu.arrays import array_of, arrays_of, sequence_of
+from ttt_kernels.cpu.mlp_forward import Outputs, scan
+from ttt_kernels.cpu.mlp_state import Model
+from ttt_kernels.cpu.threads import share
+from ttt_kernels.kernel import ForwardResult, InnerLoop
+from ttt_kernels.reference.update import InnerParameters
+
+
+def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
+    """Compute the output and the final state.
+
+    Args:
+        loop: two layers or more, plain descent; float32 or float64.
+        saved: of the shapes of `CpuKernel.saved_like`, to be filled in; empty if no backward pass
+            will follow.
+    """
+    batch, _, heads, _ = loop.q.shape
+    output, start = loop.lr.new_empty(loop.q.shape), _rows(loop)
+    state = loop.lr.new_empty(batch, heads, start.shape[-1])
+    nothing = loop.lr.new_empty(0)
+    by_interval = loop.checkpoint_interval is not None and bool(saved)
+    gradients = saved[0] if saved else nothing.view(batch, heads, 0, 1, 1)
+    kept = saved[1] if by_interval else nothing.view(batch, heads, 0, 1)
+    sequence, interval = sequence_of(loop), loop.checkpoint_interval or 1
+    outputs = Outputs(array_of(output), *arrays_of(state, gradients, kept))
+    (begin,), model = arrays_of(start), _model(loop)
+    share(
+        lambda first, last: scan(sequence, begin, outputs, model, first, last, interval),
+        batch * heads,
+    )
+    if saved and not by_interval:
+        saved[1].copy_(state.unsqueeze(2))
+    weights, biases = _unpack(state, loop)
+    parameters = InnerParameters(tuple(weights), tuple(biases))
+    return ForwardResult(output.to(loop.q.dtype), parameters, saved)
+
+
+def _model(loop: InnerLoop) -> Model:
+    weights = loop.parameters.weights
+    return Model(len(weights), *weights[0].shape[-2:])
+
+
+def _rows(loop: InnerLoop) -> Tensor:
+    """The initial state as rows of numbers, (1, H, S) or (B, H, S)."""
+    weights, biases = loop.parameters.weights, loop.parameters.biases
+    shared = all(w.dim() == 3 for w in weights) and all(b.dim() == 2 for b in biases)
+    batch, _, heads, _ = loop.q.shape
+    return pack(weights, biases, (1 if shared else batch, heads))
+
+
+def pack(weights: Listed[Tensor], biases: Listed[Tensor], lead: tuple[int, int]) -> Tensor:
+    """Put the parts of a state side by side, layer after layer, (*lead, S)."""
+    parts = []
+    for weight, bias in zip(weights, biases, strict=True):
+        parts += [weight.detach().expand(*lead, *weight.shape[-2:]).flatten(2)]
+        parts += [bias.detach().expand(*lead, bias.shape[-1])]
+    return torch.cat(parts, dim=-1)
+
+
+def _unpack(rows: Tensor, loop: InnerLoop) -> tuple[list[Tensor], list[Tensor]]:
+    """Copy the parts of a state out of (..., S)."""
+    weights: list[Tensor] = []
+    biases: list[Tensor] = []
+    at = 0
+    for weight in loop.parameters.weights:
+        inputs, outputs = weight.shape[-2:]
+        middle, stop = at + inputs * outputs, at + inputs * outputs + outputs
+        weights.append(rows[..., at:middle].unflatten(-1, (inputs, outputs)).clone(memory_format=torch.contiguous_format))
+        biases.append(rows[..., middle:stop].clone(memory_format=torch.contiguous_format))
+        at = stop
+    return weights, biases

@@ -1,0 +1,408 @@
+"""TTT-MLP over a range of heads, one head after the other, its state in the second cache.
+
+Tiles stand by feature: a row is one feature of all tokens of a mini-batch. So a product with a
+weight reads the weight once and as it is, transposed or not; sums over features, as in a layer
+norm, need no sums within a vector; and no transpose is wider than D where there are two layers.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ttt_kernels.cpu.activation import gelu_terms
+from ttt_kernels.cpu.jit import jit
+from ttt_kernels.cpu.mlp_state import (
+    grow,
+    make_state,
+    padded,
+    pull,
+    push,
+    read_state,
+    width_in,
+    width_out,
+    write_state,
+)
+from ttt_kernels.cpu.simd import multiply_add_tall
+from ttt_kernels.cpu.tiles import fill_zeros, number, store_tokens
+from ttt_kernels.cpu.vector import (
+    load,
+    root_of,
+    store,
+    total_of,
+    transpose_block,
+    vector_length,
+    zeros,
+)
+
+
+class Outputs(NamedTuple):
+    """Arrays that `scan` fills.
+
+    Attributes:
+        output: the numbers of (B, T, H, D).
+        state: after the last complete mini-batch, (B, H, S); see `mlp_state`.
+        gradients: g of every complete mini-batch, (B, H, N, G, M) with G = (L - 1) F + D, layer
+            after layer; N is 0 if they are not wanted.
+        kept: states every `interval` mini-batches, at least the first, (B, H, K, S); K is 0 if they
+            are not wanted.
+    """
+
+    output: Any
+    state: Any
+    gradients: Any
+    kept: Any
+
+
+class Tiles(NamedTuple):
+    """Scratch memory for one mini-batch.
+
+    M' is M rounded up, W' the wider of D and F rounded up. Tokens that fill up a mini-batch are
+    copies of its first one with a learning rate of zero: nothing is learned from them, and they
+    are no less finite than the others.
+
+    Attributes:
+        rates: lr_j, (1, M').
+        token_eta: (1, M').
+        descents: -eta_ij for j <= i, else 0, (M', M'), j by i.
+        keys: by token, (M', D').
+        queries: by token, (M', D').
+        by_token: anything else by token, (M', W').
+        scaled: anything by feature, (W', M').
+        targets: v - k, (W', M').
+        inputs: x_l, inputs of the layers on the way of the keys, (L, W', M').
+        slopes: gelu' between the layers on that way, (L - 1, W', M').
+        normed: the standardized z_L, (W', M').
+        inverse_std: of z_L, (1, M').
+        gradients: g_l, (L, W', M').
+        answers: inputs of the layers on the way of the queries, (L, W', M').
+        answer: the standardized output on that way, (W', M').
+        answer_inverse_std: (1, M').
+        attentions: 1 + x_j . q_i by layer, (L, M', M'), j by i.
+        corrections: those times -eta_ij, (L, M', M'), j by i.
+    """
+
+    rates: Any
+    token_eta: Any
+    descents: Any
+    keys: Any
+    queries: Any
+    by_token: Any
+    scaled: Any
+    targets: Any
+    inputs: Any
+    slopes: Any
+    normed: Any
+    inverse_std: Any
+    gradients: Any
+    answers: Any
+    answer: Any
+    answer_inverse_std: Any
+    attentions: Any
+    corrections: Any
+
+
+@jit
+def make_tiles(sequence: Any, model: Any) -> Any:
+    """Allocate tiles of zeros."""
+    kind, size, layers = sequence.lr.dtype, len(sequence.token_eta), model.layers
+    tokens, dim = padded(size), padded(model.dim)
+    width = padded(max(model.dim, model.hidden))
+    token_eta = np.zeros((1, tokens), kind)
+    for i in range(size):
+        token_eta[0, i] = sequence.token_eta[i]
+    return Tiles(
+        np.zeros((1, tokens), kind),
+        token_eta,
+        np.zeros((tokens, tokens), kind),
+        np.zeros((tokens, dim), kind),
+        np.zeros((tokens, dim), kind),
+        np.zeros((tokens, width), kind),
+        np.zeros((width, tokens), kind),
+        np.zeros((width, tokens), kind),
+        np.zeros((layers, width, tokens), kind),
+        np.zeros((layers - 1, width, tokens), kind),
+        np.zeros((width, tokens), kind),
+        np.zeros((1, tokens), kind),
+        np.zeros((layers, width, tokens), kind),
+        np.zeros((layers, width, tokens), kind),
+        np.zeros((width, tokens), kind),
+        np.zeros((1, tokens), kind),
+        np.zeros((layers, tokens, tokens), kind),
+        np.zeros((layers, tokens, tokens), kind),
+    )
+
+
+@jit
+def scan(
+    sequence: Any, start: Any, outputs: Any, model: Any, first: int, last: int, interval: int
+) -> None:
+    """Read all tokens of the heads `first` to `last - 1`, counted over the batch.
+
+    Args:
+        sequence: the arguments but for the state.
+        start: states to start from, (B, H, S), or (1, H, S) if all sequences share them.
+        outputs: filled in.
+        model: sizes.
+        first: number b * H + h of a head.
+        last: excluded.
+        interval: mini-batches between the states that are kept.
+    """
+    heads = sequence.ln_w.shape[0]
+    tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
+    tiles, state = make_tiles(sequence, model), make_state(model, 1, sequence.lr)
+    spans, kept_gradients = outputs.kept.shape[2], outputs.gradients.shape[2] > 0
+    for program in range(first, last):
+        batch, head = program // heads, program % heads
+        read_state(state, start[0 if start.shape[0] == 1 else batch, head], model)
+        for at in range(0, tokens, size):
+            count, index = min(size, tokens - at), at // size
+            if index % interval == 0 and index // interval < spans:
+                write_state(outputs.kept[batch, head, index // interval], state, model)
+            load_mini_batch(sequence, tiles, batch, head, at, count)
+            learn(sequence, tiles, state, head, model)
+            answer(sequence, tiles, state, count, model)
+            write_output(sequence, tiles, outputs.output, batch, head, at, count)
+            if count == size:
+                if kept_gradients:
+                    keep_gradients(outputs.gradients[batch, head, index], tiles, model)
+                for layer in range(model.layers):
+                    descend(tiles, state, layer, -sequence.token_eta[size - 1], count, model)
+        write_state(outputs.state[batch, head], state, model)
+
+
+@jit
+def load_mini_batch(
+    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int
+) -> None:
+    """Fill the tiles with `count` tokens from `start` on."""
+    steps, dim, tokens = sequence.steps, sequence.ln_w.shape[1], tiles.keys.shape[0]
+    at = (batch * steps[:, 0] + start * steps[:, 1]) + head * steps[:, 2]
+    load_tokens(tiles.by_token, sequence.v, at[2], steps[2, 1], count, dim)
+    transpose(tiles.targets, tiles.by_token, dim)
+    load_tokens(tiles.queries, sequence.q, at[0], steps[0, 1], count, dim)
+    transpose(tiles.answers[0], tiles.queries, dim)
+    load_tokens(tiles.keys, sequence.k, at[1], steps[1, 1], count, dim)
+    transpose(tiles.inputs[0], tiles.keys, dim)
+    vector, keys = vector_length(tiles.keys), tiles.inputs[0]
+    for d in range(dim):
+        for j in range(0, tokens, vector):
+            store(tiles.targets, d, j, load(tiles.targets, d, j) - load(keys, d, j))
+    for j in range(tokens):
+        rate = sequence.lr[batch, start + j, head] if j < count else number(0.0, tiles.keys)
+        tiles.rates[0, j] = rate
+        for i in range(j, tokens):
+            tiles.descents[j, i] = -tiles.token_eta[0, i] * rate
+
+
+@jit
+def load_tokens(out: Any, source: Any, at: int, step: int, count: int, dim: int) -> None:
+    """Read rows of a flat array, `step` numbers from one to the next; then the first one again."""
+    vector = vector_length(out)
+    whole = dim // vector * vector
+    for i in range(out.shape[0]):
+        place = at + i * step if i < count else at
+        for d in range(0, whole, vector):
+            store(out, i, d, load(source, 0, place + d))
+        for d in range(whole, dim):
+            out[i, d] = source[place + d]
+
+
+@jit
+def transpose(out: Any, source: Any, features: int) -> None:
+    """From (M', features) to (features, M')."""
+    vector = vector_length(out)
+    for i in range(0, source.shape[0], vector):
+        for j in range(0, features, vector):
+            transpose_block(out, j, i, source, i, j)
+
+
+@jit
+def transpose_back(out: Any, source: Any, features: int) -> None:
+    """From (features, M') to (M', features)."""
+    vector = vector_length(out)
+    for j in range(0, features, vector):
+        for i in range(0, source.shape[1], vector):
+            transpose_block(out, i, j, source, j, i)
+
+
+@jit
+def fill_biases(out: Any, biases: Any, rows: int) -> None:
+    """Write the bias of each feature into all tokens; `biases` holds parts of it in its lanes."""
+    vector, parts = vector_length(out), biases.shape[1]
+    for o in range(rows):
+        bias = biases[o, 0]
+        if parts > 1:
+            sums = zeros(out)
+            for j in range(0, parts, vector):
+                sums += load(biases, o, j)
+            bias = total_of(sums)
+        content = zeros(out) + bias
+        for j in range(0, out.shape[1], vector):
+            store(out, o, j, content)
+
+
+@jit
+def activate(tile: Any, slopes: Any, rows: int) -> None:
+    """Replace z by gelu(z), and keep gelu'(z)."""
+    for o in range(rows):
+        for j in range(0, tile.shape[1], vector_length(tile)):
+            value, slope, _ = gelu_terms(load(tile, o, j))
+            store(tile, o, j, value)
+            store(slopes, o, j, slope)
+
+
+@jit
+def multiply_rows(out: Any, factors: Any, rows: int) -> None:
+    """Multiply number by number."""
+    for o in range(rows):
+        for j in range(0, out.shape[1], vector_length(out)):
+            store(out, o, j, load(out, o, j) * load(factors, o, j))
+
+
+@jit
+def learn(sequence: Any, tiles: Any, state: Any, head: int, model: Any) -> None:
+    """Compute g_l of each key: the gradient of the inner loss at the output of each layer."""
+    last = model.layers - 1
+    for layer in range(last):
+        z = tiles.inputs[layer + 1]
+        fill_biases(z, state.biases[layer], model.hidden)
+        push(z, state.weights, layer, tiles.inputs[layer], model)
+        activate(z, tiles.slopes[layer], model.hidden)
+    loss_gradient(sequence, tiles, state, head, model)
+    for layer in range(last - 1, -1, -1):
+        gradients = tiles.gradients[layer]
+        fill_zeros(gradients, model.hidden)
+        pull(gradients, state.weights, layer + 1, tiles.gradients[layer + 1], model)
+        multiply_rows(gradients, tiles.slopes[layer], model.hidden)
+
+
+@jit
+def loss_gradient(sequence: Any, tiles: Any, state: Any, head: int, model: Any) -> None:
+    """Compute z_L and g_L = d/dz 0.5 ||LN(z) - (v - k)||^2."""
+    last, dim, normed = model.layers - 1, model.dim, tiles.normed
+    vector, gradients = vector_length(normed), tiles.gradients[last]
+    fill_biases(normed, state.biases[last], dim)
+    push(normed, state.weights, last, tiles.inputs[last], model)
+    standardize(normed, tiles.inverse_std, dim, sequence.eps)
+    per_dim = number(1.0 / dim, normed)
+    for j in range(0, normed.shape[1], vector):
+        total, projection = zeros(normed), zeros(normed)
+        for d in range(dim):
+            x, scale = load(normed, d, j), sequence.ln_w[head, d]
+            upstream = (x * scale + sequence.ln_b[head, d] - load(tiles.targets, d, j)) * scale
+            store(gradients, d, j, upstream)
+            total += upstream
+            projection += upstream * x
+        mean, share, inverse_std = total * per_dim, projection * per_dim, load(tiles.inverse_std, 0, j)
+        for d in range(dim):
+            centred = load(gradients, d, j) - mean
+            store(gradients, d, j, (centred - load(normed, d, j) * share) * inverse_std)
+
+
+@jit
+def standardize(tile: Any, inverse_std: Any, dim: int, eps: Any) -> None:
+    """Give each token zero mean and unit biased variance, in place; keep 1 / std."""
+    per_dim, one = number(1.0 / dim, tile), number(1.0, tile)
+    for j in range(0, tile.shape[1], vector_length(tile)):
+        total = zeros(tile)
+        for d in range(dim):
+            total += load(tile, d, j)
+        mean = total * per_dim
+        total = zeros(tile)
+        for d in range(dim):
+            centred = load(tile, d, j) - mean
+            store(tile, d, j, centred)
+            total += centred * centred
+        scale = one / root_of(total * per_dim + eps)
+        store(inverse_std, 0, j, scale)
+        for d in range(dim):
+            store(tile, d, j, load(tile, d, j) * scale)
+
+
+@jit
+def answer(sequence: Any, tiles: Any, state: Any, count: int, model: Any) -> None:
+    """Compute the inner model's output for each query, standardized."""
+    last = model.layers - 1
+    for layer in range(last):
+        z = tiles.answers[layer + 1]
+        respond(z, tiles, state, layer, count, model)
+        for o in range(model.hidden):
+            for j in range(0, z.shape[1], vector_length(z)):
+                value, _, _ = gelu_terms(load(z, o, j))
+                store(z, o, j, value)
+    respond(tiles.answer, tiles, state, last, count, model)
+    standardize(tiles.answer, tiles.answer_inverse_std, model.dim, sequence.eps)
+
+
+@jit
+def respond(out: Any, tiles: Any, state: Any, layer: int, count: int, model: Any) -> None:
+    """Answer with one layer in dual form: q W + b - (eta * (1 + q x^T)) g."""
+    queries, keys = tiles.answers[layer], tiles.inputs[layer]
+    attention, corrections = tiles.attentions[layer], tiles.corrections[layer]
+    tokens, one = attention.shape[0], number(1.0, out)
+    fill_zeros(attention, tokens)
+    multiply_add_tall(attention, keys, 1, tokens, queries, tokens, width_in(model, layer), tokens)
+    for j in range(tokens):
+        for i in range(0, tokens, vector_length(out)):
+            product = load(attention, j, i) + one
+            store(attention, j, i, product)
+            store(corrections, j, i, product * load(tiles.descents, j, i))
+    rows = width_out(model, layer)
+    fill_biases(out, state.biases[layer], rows)
+    push(out, state.weights, layer, queries, model)
+    multiply_add_tall(out, tiles.gradients[layer], tokens, 1, corrections, rows, count, tokens)
+
+
+@jit
+def write_output(
+    sequence: Any, tiles: Any, output: Any, batch: int, head: int, start: int, count: int
+) -> None:
+    """Write q + LN(answer)."""
+    tokens, heads = sequence.lr.shape[1:]
+    dim, queries = sequence.ln_w.shape[1], tiles.answers[0]
+    for d in range(dim):
+        weight, bias = sequence.ln_w[head, d], sequence.ln_b[head, d]
+        for j in range(0, queries.shape[1], vector_length(queries)):
+            normed = load(tiles.answer, d, j) * weight + bias
+            store(tiles.scaled, d, j, load(queries, d, j) + normed)
+    transpose_back(tiles.by_token, tiles.scaled, dim)
+    at = ((batch * tokens + start) * heads + head) * dim
+    store_tokens(output, tiles.by_token, at, heads * dim, count, dim)
+
+
+@jit
+def keep_gradients(kept: Any, tiles: Any, model: Any) -> None:
+    """Copy g_l of all layers to (G, M)."""
+    row, size, vector = 0, kept.shape[1], vector_length(tiles.keys)
+    whole = size // vector * vector
+    for layer in range(model.layers):
+        gradients = tiles.gradients[layer]
+        for o in range(width_out(model, layer)):
+            for j in range(0, whole, vector):
+                store(kept, row, j, load(gradients, o, j))
+            for j in range(whole, size):
+                kept[row, j] = gradients[o, j]
+            row += 1
+
+
+@jit
+def descend(
+    tiles: Any, state: Any, layer: int, last_eta: Any, count: int, model: Any
+) -> None:
+    """Take the step that ends a mini-batch: W + (e * x)^T g, b + e^T g, e_j = last_eta * lr_j.
+
+    `last_eta` is negative to descend, and positive to undo it.
+    """
+    gradients, scaled, rows = tiles.gradients[layer], tiles.scaled, width_out(model, layer)
+    for o in range(rows):
+        total = zeros(scaled)
+        for j in range(0, scaled.shape[1], vector_length(scaled)):
+            step = load(gradients, o, j) * (load(tiles.rates, 0, j) * last_eta)
+            store(scaled, o, j, step)
+            total += step
+        state.biases[layer, o, 0] += total_of(total)
+    if layer == 0:
+        grow(state.weights, 0, scaled, tiles.keys, count, model)
+    else:
+        transpose_back(tiles.by_token, scaled, rows)
+        grow(state.weights, layer, tiles.inputs[layer], tiles.by_token, count, model)
