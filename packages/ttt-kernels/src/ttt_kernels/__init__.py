@@ -1,5 +1,6 @@
 """The inner loop of Test-Time-Training layers: tensors in, tensors out."""
 
+from ttt_kernels.capability import Problem, kind_of
 from ttt_kernels.dispatch import KERNELS, KernelChoice, available_kernels, choose_kernel
 from ttt_kernels.errors import KernelError, KernelUnavailableError, ShapeError
 from ttt_kernels.ops import ttt_linear, ttt_linear_adam, ttt_mlp
@@ -9,9 +10,11 @@ __all__ = [
     "KernelChoice",
     "KernelError",
     "KernelUnavailableError",
+    "Problem",
     "ShapeError",
     "available_kernels",
     "choose_kernel",
+    "kind_of",
     "ttt_linear",
     "ttt_linear_adam",
     "ttt_mlp",
