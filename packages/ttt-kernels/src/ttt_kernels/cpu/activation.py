@@ -56,7 +56,7 @@ class _Lanes:
         return self.builder.call(function, args)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c."""
+        """A * b + c."""
         return self.call("fma", a, b, c)
 
     def within(self, x: Any, limit: float) -> Any:

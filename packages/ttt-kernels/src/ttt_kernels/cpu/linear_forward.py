@@ -167,9 +167,7 @@ def answer(sequence: Any, tiles: Any, weight: Any, rows: Any, count: int) -> Non
     fill_rows(tiles.answers, rows, BIAS, count)
     multiply_add(tiles.answers, tiles.queries, width, 1, weight, count, dim, width)
     multiply_add(tiles.answers, corrections, tokens, 1, tiles.gradients, count, count, width)
-    standardize(
-        tiles.answers, tiles.answer_inverse_std, rows, count, dim, sequence.eps
-    )
+    standardize(tiles.answers, tiles.answer_inverse_std, rows, count, dim, sequence.eps)
 
 
 @jit

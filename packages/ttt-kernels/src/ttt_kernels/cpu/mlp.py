@@ -72,7 +72,11 @@ def _unpack(rows: Tensor, loop: InnerLoop) -> tuple[list[Tensor], list[Tensor]]:
     for weight in loop.parameters.weights:
         inputs, outputs = weight.shape[-2:]
         middle, stop = at + inputs * outputs, at + inputs * outputs + outputs
-        weights.append(rows[..., at:middle].unflatten(-1, (inputs, outputs)).clone(memory_format=torch.contiguous_format))
+        weights.append(
+            rows[..., at:middle]
+            .unflatten(-1, (inputs, outputs))
+            .clone(memory_format=torch.contiguous_format)
+        )
         biases.append(rows[..., middle:stop].clone(memory_format=torch.contiguous_format))
         at = stop
     return weights, biases

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ttt_kernels.cpu.activation import gelu_terms
-from ttt_kernels.cpu.jit import jit
+from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.mlp_state import (
     grow,
     make_state,
@@ -53,86 +53,64 @@ class Outputs(NamedTuple):
     kept: Any
 
 
+INPUTS, SLOPES, GRADIENTS, ANSWERS = range(4)
+"""Tiles of every layer: x_l, inputs on the way of the keys; gelu' there (L - 1 of them); g_l; inputs
+on the way of the queries."""
+TARGETS, NORMED, ANSWER, SCALED = range(4)
+"""Single tiles: v - k; the standardized z_L of the keys and of the queries; anything."""
+ATTENTIONS, CORRECTIONS, DESCENTS = range(3)
+"""Tokens by tokens, of every layer, key j by query i: 1 + x_j . q_i; that times -eta_ij; and, the
+same for all layers, -eta_ij for j <= i, else 0."""
+RATES, TOKEN_ETA, INVERSE_STD, ANSWER_INVERSE_STD = range(4)
+"""Rows of one number for each token: lr_j; token_eta; 1 / std of z_L, keys and queries."""
+KEYS, QUERIES, OTHER = range(3)
+"""Tiles by token."""
+LN_W, LN_B = range(2)
+
+
 class Tiles(NamedTuple):
     """Scratch memory for one mini-batch.
 
     M' is M rounded up, W' the wider of D and F rounded up. Tokens that fill up a mini-batch are
     copies of its first one with a learning rate of zero: nothing is learned from them, and they
-    are no less finite than the others.
+    are no less finite than the others. Few arrays, because each is seven arguments to compile.
 
     Attributes:
-        rates: lr_j, (1, M').
-        token_eta: (1, M').
-        descents: -eta_ij for j <= i, else 0, (M', M'), j by i.
-        keys: by token, (M', D').
-        queries: by token, (M', D').
-        by_token: anything else by token, (M', W').
-        scaled: anything by feature, (W', M').
-        targets: v - k, (W', M').
-        inputs: x_l, inputs of the layers on the way of the keys, (L, W', M').
-        slopes: gelu' between the layers on that way, (L - 1, W', M').
-        normed: the standardized z_L, (W', M').
-        inverse_std: of z_L, (1, M').
-        gradients: g_l, (L, W', M').
-        answers: inputs of the layers on the way of the queries, (L, W', M').
-        answer: the standardized output on that way, (W', M').
-        answer_inverse_std: (1, M').
-        attentions: 1 + x_j . q_i by layer, (L, M', M'), j by i.
-        corrections: those times -eta_ij, (L, M', M'), j by i.
+        layered: (kinds, L, W', M').
+        single: (kinds, W', M').
+        squares: (kinds, L, M', M').
+        rows: (kinds, M').
+        by_token: (kinds, M', W').
+        norm: layer norm of the head, (2, W').
     """
 
-    rates: Any
-    token_eta: Any
-    descents: Any
-    keys: Any
-    queries: Any
+    layered: Any
+    single: Any
+    squares: Any
+    rows: Any
     by_token: Any
-    scaled: Any
-    targets: Any
-    inputs: Any
-    slopes: Any
-    normed: Any
-    inverse_std: Any
-    gradients: Any
-    answers: Any
-    answer: Any
-    answer_inverse_std: Any
-    attentions: Any
-    corrections: Any
+    norm: Any
 
 
 @jit
-def make_tiles(sequence: Any, model: Any) -> Any:
-    """Allocate tiles of zeros."""
+def make_tiles(sequence: Any, model: Any, layered: int, single: int, rows: int) -> Any:
+    """Allocate tiles of zeros: so many kinds of each."""
     kind, size, layers = sequence.lr.dtype, len(sequence.token_eta), model.layers
-    tokens, dim = padded(size), padded(model.dim)
-    width = padded(max(model.dim, model.hidden))
-    token_eta = np.zeros((1, tokens), kind)
-    for i in range(size):
-        token_eta[0, i] = sequence.token_eta[i]
-    return Tiles(
-        np.zeros((1, tokens), kind),
-        token_eta,
-        np.zeros((tokens, tokens), kind),
-        np.zeros((tokens, dim), kind),
-        np.zeros((tokens, dim), kind),
-        np.zeros((tokens, width), kind),
-        np.zeros((width, tokens), kind),
-        np.zeros((width, tokens), kind),
-        np.zeros((layers, width, tokens), kind),
-        np.zeros((layers - 1, width, tokens), kind),
-        np.zeros((width, tokens), kind),
-        np.zeros((1, tokens), kind),
-        np.zeros((layers, width, tokens), kind),
-        np.zeros((layers, width, tokens), kind),
-        np.zeros((width, tokens), kind),
-        np.zeros((1, tokens), kind),
-        np.zeros((layers, tokens, tokens), kind),
-        np.zeros((layers, tokens, tokens), kind),
+    tokens, width = padded(size), padded(max(model.dim, model.hidden))
+    tiles = Tiles(
+        np.zeros((layered, layers, width, tokens), kind),
+        np.zeros((single, width, tokens), kind),
+        np.zeros((3, layers, tokens, tokens), kind),
+        np.zeros((rows, tokens), kind),
+        np.zeros((3, tokens, width), kind),
+        np.zeros((2, width), kind),
     )
+    for i in range(size):
+        tiles.rows[TOKEN_ETA, i] = sequence.token_eta[i]
+    return tiles
 
 
-@jit
+@entry
 def scan(
     sequence: Any, start: Any, outputs: Any, model: Any, first: int, last: int, interval: int
 ) -> None:
@@ -149,18 +127,19 @@ def scan(
     """
     heads = sequence.ln_w.shape[0]
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    tiles, state = make_tiles(sequence, model), make_state(model, 1, sequence.lr)
+    tiles, state = make_tiles(sequence, model, 4, 4, 4), make_state(model, 1, sequence.lr)
     spans, kept_gradients = outputs.kept.shape[2], outputs.gradients.shape[2] > 0
     for program in range(first, last):
         batch, head = program // heads, program % heads
+        load_norm(sequence, tiles, head)
         read_state(state, start[0 if start.shape[0] == 1 else batch, head], model)
         for at in range(0, tokens, size):
             count, index = min(size, tokens - at), at // size
             if index % interval == 0 and index // interval < spans:
                 write_state(outputs.kept[batch, head, index // interval], state, model)
             load_mini_batch(sequence, tiles, batch, head, at, count)
-            learn(sequence, tiles, state, head, model)
-            answer(sequence, tiles, state, count, model)
+            learn(tiles, state, sequence.eps, model)
+            answer(tiles, state, sequence.eps, count, model)
             write_output(sequence, tiles, outputs.output, batch, head, at, count)
             if count == size:
                 if kept_gradients:
@@ -171,36 +150,51 @@ def scan(
 
 
 @jit
+def load_norm(sequence: Any, tiles: Any, head: int) -> None:
+    """Load the layer norm of a head."""
+    for d in range(sequence.ln_w.shape[1]):
+        tiles.norm[LN_W, d] = sequence.ln_w[head, d]
+        tiles.norm[LN_B, d] = sequence.ln_b[head, d]
+
+
+@jit
 def load_mini_batch(
     sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int
 ) -> None:
     """Fill the tiles with `count` tokens from `start` on."""
-    steps, dim, tokens = sequence.steps, sequence.ln_w.shape[1], tiles.keys.shape[0]
-    at = (batch * steps[:, 0] + start * steps[:, 1]) + head * steps[:, 2]
-    load_tokens(tiles.by_token, sequence.v, at[2], steps[2, 1], count, dim)
-    transpose(tiles.targets, tiles.by_token, dim)
-    load_tokens(tiles.queries, sequence.q, at[0], steps[0, 1], count, dim)
-    transpose(tiles.answers[0], tiles.queries, dim)
-    load_tokens(tiles.keys, sequence.k, at[1], steps[1, 1], count, dim)
-    transpose(tiles.inputs[0], tiles.keys, dim)
-    vector, keys = vector_length(tiles.keys), tiles.inputs[0]
+    dim = sequence.ln_w.shape[1]
+    load_tokens(
+        tiles.by_token[OTHER], sequence.v, sequence.steps[2], batch, head, start, count, dim
+    )
+    load_tokens(
+        tiles.by_token[QUERIES], sequence.q, sequence.steps[0], batch, head, start, count, dim
+    )
+    load_tokens(tiles.by_token[KEYS], sequence.k, sequence.steps[1], batch, head, start, count, dim)
+    targets, keys = tiles.single[TARGETS], tiles.layered[INPUTS, 0]
+    transpose(targets, tiles.by_token[OTHER], dim)
+    transpose(tiles.layered[ANSWERS, 0], tiles.by_token[QUERIES], dim)
+    transpose(keys, tiles.by_token[KEYS], dim)
+    tokens, descents = tiles.rows.shape[1], tiles.squares[DESCENTS, 0]
     for d in range(dim):
-        for j in range(0, tokens, vector):
-            store(tiles.targets, d, j, load(tiles.targets, d, j) - load(keys, d, j))
+        for j in range(0, tokens, vector_length(keys)):
+            store(targets, d, j, load(targets, d, j) - load(keys, d, j))
     for j in range(tokens):
-        rate = sequence.lr[batch, start + j, head] if j < count else number(0.0, tiles.keys)
-        tiles.rates[0, j] = rate
+        rate = sequence.lr[batch, start + j, head] if j < count else number(0.0, keys)
+        tiles.rows[RATES, j] = rate
         for i in range(j, tokens):
-            tiles.descents[j, i] = -tiles.token_eta[0, i] * rate
+            descents[j, i] = -tiles.rows[TOKEN_ETA, i] * rate
 
 
 @jit
-def load_tokens(out: Any, source: Any, at: int, step: int, count: int, dim: int) -> None:
-    """Read rows of a flat array, `step` numbers from one to the next; then the first one again."""
+def load_tokens(
+    out: Any, source: Any, steps: Any, batch: int, head: int, start: int, count: int, dim: int
+) -> None:
+    """Read tokens of a flat array; `steps` lead to the next sequence, token and head."""
     vector = vector_length(out)
     whole = dim // vector * vector
     for i in range(out.shape[0]):
-        place = at + i * step if i < count else at
+        token = start + (i if i < count else 0)
+        place = batch * steps[0] + token * steps[1] + head * steps[2]
         for d in range(0, whole, vector):
             store(out, i, d, load(source, 0, place + d))
         for d in range(whole, dim):
@@ -260,48 +254,49 @@ def multiply_rows(out: Any, factors: Any, rows: int) -> None:
 
 
 @jit
-def learn(sequence: Any, tiles: Any, state: Any, head: int, model: Any) -> None:
+def learn(tiles: Any, state: Any, eps: Any, model: Any) -> None:
     """Compute g_l of each key: the gradient of the inner loss at the output of each layer."""
     last = model.layers - 1
     for layer in range(last):
-        z = tiles.inputs[layer + 1]
+        z = tiles.layered[INPUTS, layer + 1]
         fill_biases(z, state.biases[layer], model.hidden)
-        push(z, state.weights, layer, tiles.inputs[layer], model)
-        activate(z, tiles.slopes[layer], model.hidden)
-    loss_gradient(sequence, tiles, state, head, model)
+        push(z, state.weights, layer, tiles.layered[INPUTS, layer], model)
+        activate(z, tiles.layered[SLOPES, layer], model.hidden)
+    loss_gradient(tiles, state, eps, model)
     for layer in range(last - 1, -1, -1):
-        gradients = tiles.gradients[layer]
+        gradients = tiles.layered[GRADIENTS, layer]
         fill_zeros(gradients, model.hidden)
-        pull(gradients, state.weights, layer + 1, tiles.gradients[layer + 1], model)
-        multiply_rows(gradients, tiles.slopes[layer], model.hidden)
+        pull(gradients, state.weights, layer + 1, tiles.layered[GRADIENTS, layer + 1], model)
+        multiply_rows(gradients, tiles.layered[SLOPES, layer], model.hidden)
 
 
 @jit
-def loss_gradient(sequence: Any, tiles: Any, state: Any, head: int, model: Any) -> None:
+def loss_gradient(tiles: Any, state: Any, eps: Any, model: Any) -> None:
     """Compute z_L and g_L = d/dz 0.5 ||LN(z) - (v - k)||^2."""
-    last, dim, normed = model.layers - 1, model.dim, tiles.normed
-    vector, gradients = vector_length(normed), tiles.gradients[last]
+    last, dim, normed = model.layers - 1, model.dim, tiles.single[NORMED]
+    vector, gradients = vector_length(normed), tiles.layered[GRADIENTS, last]
     fill_biases(normed, state.biases[last], dim)
-    push(normed, state.weights, last, tiles.inputs[last], model)
-    standardize(normed, tiles.inverse_std, dim, sequence.eps)
-    per_dim = number(1.0 / dim, normed)
+    push(normed, state.weights, last, tiles.layered[INPUTS, last], model)
+    standardize(normed, tiles.rows, INVERSE_STD, dim, eps)
+    per_dim, targets = number(1.0 / dim, normed), tiles.single[TARGETS]
     for j in range(0, normed.shape[1], vector):
         total, projection = zeros(normed), zeros(normed)
         for d in range(dim):
-            x, scale = load(normed, d, j), sequence.ln_w[head, d]
-            upstream = (x * scale + sequence.ln_b[head, d] - load(tiles.targets, d, j)) * scale
+            x, scale = load(normed, d, j), tiles.norm[LN_W, d]
+            upstream = (x * scale + tiles.norm[LN_B, d] - load(targets, d, j)) * scale
             store(gradients, d, j, upstream)
             total += upstream
             projection += upstream * x
-        mean, share, inverse_std = total * per_dim, projection * per_dim, load(tiles.inverse_std, 0, j)
+        mean, share = total * per_dim, projection * per_dim
+        inverse_std = load(tiles.rows, INVERSE_STD, j)
         for d in range(dim):
             centred = load(gradients, d, j) - mean
             store(gradients, d, j, (centred - load(normed, d, j) * share) * inverse_std)
 
 
 @jit
-def standardize(tile: Any, inverse_std: Any, dim: int, eps: Any) -> None:
-    """Give each token zero mean and unit biased variance, in place; keep 1 / std."""
+def standardize(tile: Any, rows: Any, row: int, dim: int, eps: Any) -> None:
+    """Give each token zero mean and unit biased variance, in place; keep 1 / std in a row."""
     per_dim, one = number(1.0 / dim, tile), number(1.0, tile)
     for j in range(0, tile.shape[1], vector_length(tile)):
         total = zeros(tile)
@@ -314,31 +309,32 @@ def standardize(tile: Any, inverse_std: Any, dim: int, eps: Any) -> None:
             store(tile, d, j, centred)
             total += centred * centred
         scale = one / root_of(total * per_dim + eps)
-        store(inverse_std, 0, j, scale)
+        store(rows, row, j, scale)
         for d in range(dim):
             store(tile, d, j, load(tile, d, j) * scale)
 
 
 @jit
-def answer(sequence: Any, tiles: Any, state: Any, count: int, model: Any) -> None:
+def answer(tiles: Any, state: Any, eps: Any, count: int, model: Any) -> None:
     """Compute the inner model's output for each query, standardized."""
     last = model.layers - 1
     for layer in range(last):
-        z = tiles.answers[layer + 1]
+        z = tiles.layered[ANSWERS, layer + 1]
         respond(z, tiles, state, layer, count, model)
         for o in range(model.hidden):
             for j in range(0, z.shape[1], vector_length(z)):
                 value, _, _ = gelu_terms(load(z, o, j))
                 store(z, o, j, value)
-    respond(tiles.answer, tiles, state, last, count, model)
-    standardize(tiles.answer, tiles.answer_inverse_std, model.dim, sequence.eps)
+    respond(tiles.single[ANSWER], tiles, state, last, count, model)
+    standardize(tiles.single[ANSWER], tiles.rows, ANSWER_INVERSE_STD, model.dim, eps)
 
 
 @jit
 def respond(out: Any, tiles: Any, state: Any, layer: int, count: int, model: Any) -> None:
     """Answer with one layer in dual form: q W + b - (eta * (1 + q x^T)) g."""
-    queries, keys = tiles.answers[layer], tiles.inputs[layer]
-    attention, corrections = tiles.attentions[layer], tiles.corrections[layer]
+    queries, keys = tiles.layered[ANSWERS, layer], tiles.layered[INPUTS, layer]
+    attention, corrections = tiles.squares[ATTENTIONS, layer], tiles.squares[CORRECTIONS, layer]
+    descents = tiles.squares[DESCENTS, 0]
     tokens, one = attention.shape[0], number(1.0, out)
     fill_zeros(attention, tokens)
     multiply_add_tall(attention, keys, 1, tokens, queries, tokens, width_in(model, layer), tokens)
@@ -346,11 +342,13 @@ def respond(out: Any, tiles: Any, state: Any, layer: int, count: int, model: Any
         for i in range(0, tokens, vector_length(out)):
             product = load(attention, j, i) + one
             store(attention, j, i, product)
-            store(corrections, j, i, product * load(tiles.descents, j, i))
+            store(corrections, j, i, product * load(descents, j, i))
     rows = width_out(model, layer)
     fill_biases(out, state.biases[layer], rows)
     push(out, state.weights, layer, queries, model)
-    multiply_add_tall(out, tiles.gradients[layer], tokens, 1, corrections, rows, count, tokens)
+    multiply_add_tall(
+        out, tiles.layered[GRADIENTS, layer], tokens, 1, corrections, rows, count, tokens
+    )
 
 
 @jit
@@ -359,24 +357,24 @@ def write_output(
 ) -> None:
     """Write q + LN(answer)."""
     tokens, heads = sequence.lr.shape[1:]
-    dim, queries = sequence.ln_w.shape[1], tiles.answers[0]
+    dim, queries = sequence.ln_w.shape[1], tiles.layered[ANSWERS, 0]
+    normed, scaled = tiles.single[ANSWER], tiles.single[SCALED]
     for d in range(dim):
-        weight, bias = sequence.ln_w[head, d], sequence.ln_b[head, d]
         for j in range(0, queries.shape[1], vector_length(queries)):
-            normed = load(tiles.answer, d, j) * weight + bias
-            store(tiles.scaled, d, j, load(queries, d, j) + normed)
-    transpose_back(tiles.by_token, tiles.scaled, dim)
+            content = load(normed, d, j) * tiles.norm[LN_W, d] + tiles.norm[LN_B, d]
+            store(scaled, d, j, load(queries, d, j) + content)
+    transpose_back(tiles.by_token[OTHER], scaled, dim)
     at = ((batch * tokens + start) * heads + head) * dim
-    store_tokens(output, tiles.by_token, at, heads * dim, count, dim)
+    store_tokens(output, tiles.by_token[OTHER], at, heads * dim, count, dim)
 
 
 @jit
 def keep_gradients(kept: Any, tiles: Any, model: Any) -> None:
     """Copy g_l of all layers to (G, M)."""
-    row, size, vector = 0, kept.shape[1], vector_length(tiles.keys)
+    row, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
     whole = size // vector * vector
     for layer in range(model.layers):
-        gradients = tiles.gradients[layer]
+        gradients = tiles.layered[GRADIENTS, layer]
         for o in range(width_out(model, layer)):
             for j in range(0, whole, vector):
                 store(kept, row, j, load(gradients, o, j))
@@ -386,23 +384,27 @@ def keep_gradients(kept: Any, tiles: Any, model: Any) -> None:
 
 
 @jit
-def descend(
-    tiles: Any, state: Any, layer: int, last_eta: Any, count: int, model: Any
-) -> None:
+def descend(tiles: Any, state: Any, layer: int, last_eta: Any, count: int, model: Any) -> None:
     """Take the step that ends a mini-batch: W + (e * x)^T g, b + e^T g, e_j = last_eta * lr_j.
 
     `last_eta` is negative to descend, and positive to undo it.
     """
-    gradients, scaled, rows = tiles.gradients[layer], tiles.scaled, width_out(model, layer)
+    gradients, scaled, rows = (
+        tiles.layered[GRADIENTS, layer],
+        tiles.single[SCALED],
+        width_out(model, layer),
+    )
     for o in range(rows):
         total = zeros(scaled)
         for j in range(0, scaled.shape[1], vector_length(scaled)):
-            step = load(gradients, o, j) * (load(tiles.rates, 0, j) * last_eta)
+            step = load(gradients, o, j) * (load(tiles.rows, RATES, j) * last_eta)
             store(scaled, o, j, step)
             total += step
         state.biases[layer, o, 0] += total_of(total)
     if layer == 0:
-        grow(state.weights, 0, scaled, tiles.keys, count, model)
+        grow(state.weights, 0, scaled, tiles.by_token[KEYS], count, model)
     else:
-        transpose_back(tiles.by_token, scaled, rows)
-        grow(state.weights, layer, tiles.inputs[layer], tiles.by_token, count, model)
+        transpose_back(tiles.by_token[OTHER], scaled, rows)
+        grow(
+            state.weights, layer, tiles.layered[INPUTS, layer], tiles.by_token[OTHER], count, model
+        )

@@ -129,9 +129,7 @@ def pull(out: Any, weights: Any, layer: int, tile: Any, model: Any) -> None:
 
 
 @jit
-def grow(
-    weights: Any, layer: int, by_feature: Any, by_token: Any, count: int, model: Any
-) -> None:
+def grow(weights: Any, layer: int, by_feature: Any, by_token: Any, count: int, model: Any) -> None:
     """Add the sum over tokens of x g^T to a weight.
 
     Args:

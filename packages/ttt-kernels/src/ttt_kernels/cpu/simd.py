@@ -106,51 +106,68 @@ _add_broad_tile = _tile(*_BROAD)
 def _emit_tile(
     num_rows: int, num_vectors: int, context: Any, builder: Any, signature: Any, arguments: Any
 ) -> Any:
-    """Load the sums, run over p with all of them in registers, store them."""
+    """Call the function of a tile, at its first sum, its first factor and its first b."""
     out_value, i, j, a_value, row_step, inner_step, b_value, inner = arguments
     kind = signature.args[0].dtype
-    size = kind.bitwidth // 8
-    vector = context.get_value_type(Vector(kind))
     out, out_step = matrix(context, builder, signature.args[0], out_value)
     a, _ = matrix(context, builder, signature.args[3], a_value)
     b, b_step = matrix(context, builder, signature.args[6], b_value)
+    out = builder.gep(out, [builder.add(builder.mul(i, out_step), j)])
+    a = builder.gep(a, [builder.mul(i, row_step)])
+    b = builder.gep(b, [j])
+    vector = context.get_value_type(Vector(kind))
+    function = _tile_function(builder.module, num_rows, num_vectors, vector, kind.bitwidth)
+    builder.call(function, [out, out_step, a, row_step, inner_step, b, b_step, inner])
+    return context.get_dummy_value()
+
+
+def _tile_function(module: Any, num_rows: int, num_vectors: int, vector: Any, bits: int) -> Any:
+    """Find or emit the function that loads sums, runs over p with them in registers, stores them.
+
+    It is never inlined: a product is called for in many places, and compiled once.
+    """
+    pointer = vector.element.as_pointer()
+    name = f"ttt_kernels_tile_{num_rows}x{num_vectors}x{vector.count}_f{bits}"
+    kind = ir.FunctionType(
+        ir.VoidType(), [pointer, INDEX, pointer, INDEX, INDEX, pointer, INDEX, INDEX]
+    )
+    function = cgutils.get_or_insert_function(module, kind, name)
+    if function.blocks:
+        return function
+    function.linkage = "linkonce_odr"
+    for attribute in ("noinline", "nounwind"):
+        function.attributes.add(attribute)
+    builder = ir.IRBuilder(function.append_basic_block())
+    out, out_step, a, row_step, inner_step, b, b_step, inner = function.args
     fma = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(vector, [vector] * 3),
-        f"llvm.fma.v{vector.count}f{kind.bitwidth}",
+        module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{vector.count}f{bits}"
     )
     tile = [(row, column) for row in range(num_rows) for column in range(num_vectors)]
-    rows = [builder.add(i, INDEX(row)) for row in range(num_rows)]
 
     def vector_at(base: Any, index: Any, column: int) -> Any:
         place = builder.gep(base, [builder.add(index, INDEX(column * vector.count))])
         return builder.bitcast(place, vector.as_pointer())
 
-    places = [
-        vector_at(out, builder.add(builder.mul(rows[row], out_step), j), column)
-        for row, column in tile
-    ]
-
     def add_term(p: Any, sums: list[Any]) -> list[Any]:
-        b_row = builder.add(builder.mul(p, b_step), j)
+        b_row, a_column = builder.mul(p, b_step), builder.mul(p, inner_step)
         b_vectors = [
-            builder.load(vector_at(b, b_row, column), align=size) for column in range(num_vectors)
+            builder.load(vector_at(b, b_row, column), align=bits // 8)
+            for column in range(num_vectors)
         ]
-        a_column = builder.mul(p, inner_step)
-        factors = [
-            builder.load(builder.gep(a, [builder.add(builder.mul(row, row_step), a_column)]))
-            for row in rows
-        ]
+        factors = [builder.load(builder.gep(row, [a_column])) for row in a_rows]
         splats = [broadcast(builder, factor, vector) for factor in factors]
         return [
             builder.call(fma, [splats[row], b_vectors[column], total])
             for (row, column), total in zip(tile, sums, strict=True)
         ]
 
-    sums = [builder.load(place, align=size) for place in places]
+    a_rows = [builder.gep(a, [builder.mul(row_step, INDEX(row))]) for row in range(num_rows)]
+    places = [vector_at(out, builder.mul(out_step, INDEX(row)), column) for row, column in tile]
+    sums = [builder.load(place, align=bits // 8) for place in places]
     for place, total in zip(places, _sum_terms(builder, inner, sums, add_term), strict=True):
-        builder.store(total, place, align=size)
-    return context.get_dummy_value()
+        builder.store(total, place, align=bits // 8)
+    builder.ret_void()
+    return function
 
 
 def _sum_terms(builder: Any, inner: Any, starts: list[Any], add_term: Any) -> list[Any]:
@@ -187,4 +204,3 @@ def _sum_terms(builder: Any, inner: Any, starts: list[Any], add_term: Any) -> li
             phi.add_incoming(next_, loop)
         begin, sums = reached, results
     return sums
-
