@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ttt_kernels.cpu.arrays import array_of, arrays_of, sequence_of
 from ttt_kernels.cpu.mlp_forward import Outputs, scan
-from ttt_kernels.cpu.mlp_state import Model
+from ttt_kernels.cpu.mlp_state import Model, make_state
+from ttt_kernels.cpu.mlp_tiles import make_tiles
 from ttt_kernels.cpu.threads import share
 from ttt_kernels.kernel import ForwardResult, InnerLoop
 from ttt_kernels.reference.update import InnerParameters
@@ -31,10 +32,12 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     sequence, interval = sequence_of(loop), loop.checkpoint_interval or 1
     outputs = Outputs(array_of(output), *arrays_of(state, gradients, kept))
     (begin,), model = arrays_of(start), _model(loop)
-    share(
-        lambda first, last: scan(sequence, begin, outputs, model, first, last, interval),
-        batch * heads,
-    )
+
+    def work(first: int, last: int) -> None:
+        tiles, scratch = make_tiles(sequence, model), make_state(model, 1, sequence.lr)
+        scan(sequence, begin, outputs, tiles, scratch, model, first, last, interval)
+
+    share(work, batch * heads)
     if saved and not by_interval:
         saved[1].copy_(state.unsqueeze(2))
     weights, biases = _unpack(state, loop)

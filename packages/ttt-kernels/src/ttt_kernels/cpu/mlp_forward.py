@@ -1,20 +1,11 @@
-"""TTT-MLP over a range of heads, one head after the other, its state in the second cache.
-
-Tiles stand by feature: a row is one feature of all tokens of a mini-batch. So a product with a
-weight reads the weight once and as it is, transposed or not; sums over features, as in a layer
-norm, need no sums within a vector; and no transpose is wider than D where there are two layers.
-"""
+"""TTT-MLP over a range of heads, one head after the other, its state in the second cache."""
 
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.mlp_state import (
     grow,
-    make_state,
-    padded,
     pull,
     push,
     read_state,
@@ -22,17 +13,35 @@ from ttt_kernels.cpu.mlp_state import (
     width_out,
     write_state,
 )
+from ttt_kernels.cpu.mlp_tiles import (
+    ANSWER,
+    ANSWER_INVERSE_STD,
+    ANSWERS,
+    ATTENTIONS,
+    CORRECTIONS,
+    DESCENTS,
+    GRADIENTS,
+    INPUTS,
+    INVERSE_STD,
+    KEYS,
+    LN_B,
+    LN_W,
+    NORMED,
+    OTHER,
+    RATES,
+    SCALED,
+    SLOPES,
+    TARGETS,
+    fill_biases,
+    load_mini_batch,
+    load_norm,
+    multiply_rows,
+    standardize,
+    transpose_back,
+)
 from ttt_kernels.cpu.simd import multiply_add_tall
 from ttt_kernels.cpu.tiles import fill_zeros, number, store_tokens
-from ttt_kernels.cpu.vector import (
-    load,
-    root_of,
-    store,
-    total_of,
-    transpose_block,
-    vector_length,
-    zeros,
-)
+from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
 
 class Outputs(NamedTuple):
@@ -53,66 +62,17 @@ class Outputs(NamedTuple):
     kept: Any
 
 
-INPUTS, SLOPES, GRADIENTS, ANSWERS = range(4)
-"""Tiles of every layer: x_l, inputs on the way of the keys; gelu' there (L - 1 of them); g_l; inputs
-on the way of the queries."""
-TARGETS, NORMED, ANSWER, SCALED = range(4)
-"""Single tiles: v - k; the standardized z_L of the keys and of the queries; anything."""
-ATTENTIONS, CORRECTIONS, DESCENTS = range(3)
-"""Tokens by tokens, of every layer, key j by query i: 1 + x_j . q_i; that times -eta_ij; and, the
-same for all layers, -eta_ij for j <= i, else 0."""
-RATES, TOKEN_ETA, INVERSE_STD, ANSWER_INVERSE_STD = range(4)
-"""Rows of one number for each token: lr_j; token_eta; 1 / std of z_L, keys and queries."""
-KEYS, QUERIES, OTHER = range(3)
-"""Tiles by token."""
-LN_W, LN_B = range(2)
-
-
-class Tiles(NamedTuple):
-    """Scratch memory for one mini-batch.
-
-    M' is M rounded up, W' the wider of D and F rounded up. Tokens that fill up a mini-batch are
-    copies of its first one with a learning rate of zero: nothing is learned from them, and they
-    are no less finite than the others. Few arrays, because each is seven arguments to compile.
-
-    Attributes:
-        layered: (kinds, L, W', M').
-        single: (kinds, W', M').
-        squares: (kinds, L, M', M').
-        rows: (kinds, M').
-        by_token: (kinds, M', W').
-        norm: layer norm of the head, (2, W').
-    """
-
-    layered: Any
-    single: Any
-    squares: Any
-    rows: Any
-    by_token: Any
-    norm: Any
-
-
-@jit
-def make_tiles(sequence: Any, model: Any, layered: int, single: int, rows: int) -> Any:
-    """Allocate tiles of zeros: so many kinds of each."""
-    kind, size, layers = sequence.lr.dtype, len(sequence.token_eta), model.layers
-    tokens, width = padded(size), padded(max(model.dim, model.hidden))
-    tiles = Tiles(
-        np.zeros((layered, layers, width, tokens), kind),
-        np.zeros((single, width, tokens), kind),
-        np.zeros((3, layers, tokens, tokens), kind),
-        np.zeros((rows, tokens), kind),
-        np.zeros((3, tokens, width), kind),
-        np.zeros((2, width), kind),
-    )
-    for i in range(size):
-        tiles.rows[TOKEN_ETA, i] = sequence.token_eta[i]
-    return tiles
-
-
 @entry
 def scan(
-    sequence: Any, start: Any, outputs: Any, model: Any, first: int, last: int, interval: int
+    sequence: Any,
+    start: Any,
+    outputs: Any,
+    tiles: Any,
+    state: Any,
+    model: Any,
+    first: int,
+    last: int,
+    interval: int,
 ) -> None:
     """Read all tokens of the heads `first` to `last - 1`, counted over the batch.
 
@@ -120,6 +80,8 @@ def scan(
         sequence: the arguments but for the state.
         start: states to start from, (B, H, S), or (1, H, S) if all sequences share them.
         outputs: filled in.
+        tiles: scratch memory.
+        state: scratch memory.
         model: sizes.
         first: number b * H + h of a head.
         last: excluded.
@@ -127,7 +89,6 @@ def scan(
     """
     heads = sequence.ln_w.shape[0]
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    tiles, state = make_tiles(sequence, model, 4, 4, 4), make_state(model, 1, sequence.lr)
     spans, kept_gradients = outputs.kept.shape[2], outputs.gradients.shape[2] > 0
     for program in range(first, last):
         batch, head = program // heads, program % heads
@@ -150,92 +111,6 @@ def scan(
 
 
 @jit
-def load_norm(sequence: Any, tiles: Any, head: int) -> None:
-    """Load the layer norm of a head."""
-    for d in range(sequence.ln_w.shape[1]):
-        tiles.norm[LN_W, d] = sequence.ln_w[head, d]
-        tiles.norm[LN_B, d] = sequence.ln_b[head, d]
-
-
-@jit
-def load_mini_batch(
-    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int
-) -> None:
-    """Fill the tiles with `count` tokens from `start` on."""
-    dim = sequence.ln_w.shape[1]
-    load_tokens(
-        tiles.by_token[OTHER], sequence.v, sequence.steps[2], batch, head, start, count, dim
-    )
-    load_tokens(
-        tiles.by_token[QUERIES], sequence.q, sequence.steps[0], batch, head, start, count, dim
-    )
-    load_tokens(tiles.by_token[KEYS], sequence.k, sequence.steps[1], batch, head, start, count, dim)
-    targets, keys = tiles.single[TARGETS], tiles.layered[INPUTS, 0]
-    transpose(targets, tiles.by_token[OTHER], dim)
-    transpose(tiles.layered[ANSWERS, 0], tiles.by_token[QUERIES], dim)
-    transpose(keys, tiles.by_token[KEYS], dim)
-    tokens, descents = tiles.rows.shape[1], tiles.squares[DESCENTS, 0]
-    for d in range(dim):
-        for j in range(0, tokens, vector_length(keys)):
-            store(targets, d, j, load(targets, d, j) - load(keys, d, j))
-    for j in range(tokens):
-        rate = sequence.lr[batch, start + j, head] if j < count else number(0.0, keys)
-        tiles.rows[RATES, j] = rate
-        for i in range(j, tokens):
-            descents[j, i] = -tiles.rows[TOKEN_ETA, i] * rate
-
-
-@jit
-def load_tokens(
-    out: Any, source: Any, steps: Any, batch: int, head: int, start: int, count: int, dim: int
-) -> None:
-    """Read tokens of a flat array; `steps` lead to the next sequence, token and head."""
-    vector = vector_length(out)
-    whole = dim // vector * vector
-    for i in range(out.shape[0]):
-        token = start + (i if i < count else 0)
-        place = batch * steps[0] + token * steps[1] + head * steps[2]
-        for d in range(0, whole, vector):
-            store(out, i, d, load(source, 0, place + d))
-        for d in range(whole, dim):
-            out[i, d] = source[place + d]
-
-
-@jit
-def transpose(out: Any, source: Any, features: int) -> None:
-    """From (M', features) to (features, M')."""
-    vector = vector_length(out)
-    for i in range(0, source.shape[0], vector):
-        for j in range(0, features, vector):
-            transpose_block(out, j, i, source, i, j)
-
-
-@jit
-def transpose_back(out: Any, source: Any, features: int) -> None:
-    """From (features, M') to (M', features)."""
-    vector = vector_length(out)
-    for j in range(0, features, vector):
-        for i in range(0, source.shape[1], vector):
-            transpose_block(out, i, j, source, j, i)
-
-
-@jit
-def fill_biases(out: Any, biases: Any, rows: int) -> None:
-    """Write the bias of each feature into all tokens; `biases` holds parts of it in its lanes."""
-    vector, parts = vector_length(out), biases.shape[1]
-    for o in range(rows):
-        bias = biases[o, 0]
-        if parts > 1:
-            sums = zeros(out)
-            for j in range(0, parts, vector):
-                sums += load(biases, o, j)
-            bias = total_of(sums)
-        content = zeros(out) + bias
-        for j in range(0, out.shape[1], vector):
-            store(out, o, j, content)
-
-
-@jit
 def activate(tile: Any, slopes: Any, rows: int) -> None:
     """Replace z by gelu(z), and keep gelu'(z)."""
     for o in range(rows):
@@ -243,14 +118,6 @@ def activate(tile: Any, slopes: Any, rows: int) -> None:
             value, slope, _ = gelu_terms(load(tile, o, j))
             store(tile, o, j, value)
             store(slopes, o, j, slope)
-
-
-@jit
-def multiply_rows(out: Any, factors: Any, rows: int) -> None:
-    """Multiply number by number."""
-    for o in range(rows):
-        for j in range(0, out.shape[1], vector_length(out)):
-            store(out, o, j, load(out, o, j) * load(factors, o, j))
 
 
 @jit
@@ -292,26 +159,6 @@ def loss_gradient(tiles: Any, state: Any, eps: Any, model: Any) -> None:
         for d in range(dim):
             centred = load(gradients, d, j) - mean
             store(gradients, d, j, (centred - load(normed, d, j) * share) * inverse_std)
-
-
-@jit
-def standardize(tile: Any, rows: Any, row: int, dim: int, eps: Any) -> None:
-    """Give each token zero mean and unit biased variance, in place; keep 1 / std in a row."""
-    per_dim, one = number(1.0 / dim, tile), number(1.0, tile)
-    for j in range(0, tile.shape[1], vector_length(tile)):
-        total = zeros(tile)
-        for d in range(dim):
-            total += load(tile, d, j)
-        mean = total * per_dim
-        total = zeros(tile)
-        for d in range(dim):
-            centred = load(tile, d, j) - mean
-            store(tile, d, j, centred)
-            total += centred * centred
-        scale = one / root_of(total * per_dim + eps)
-        store(rows, row, j, scale)
-        for d in range(dim):
-            store(tile, d, j, load(tile, d, j) * scale)
 
 
 @jit

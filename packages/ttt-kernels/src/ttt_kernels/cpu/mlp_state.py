@@ -61,9 +61,8 @@ def width_out(model: Any, layer: int) -> int:
     return model.dim if layer == model.layers - 1 else model.hidden
 
 
-@jit
-def make_state(model: Any, lanes: int, like: Any) -> Any:
-    """Allocate a state of zeros."""
+def make_state(model: Model, lanes: int, like: np.ndarray) -> State:
+    """Allocate a state of zeros; not compiled."""
     columns = model.dim if model.layers == 2 else max(model.dim, model.hidden)
     width = padded(max(model.dim, model.hidden))
     return State(
