@@ -1,4 +1,4 @@
-"""The kernel `cpu`: compiled scans for TTT-Linear and its Adam variant, batched products for MLPs."""
+"""The kernel `cpu`: compiled scans; batched products for MLPs with Adam."""
 
 from collections.abc import Sequence
 
@@ -23,35 +23,41 @@ class CpuKernel:
 
     def saved_like(self, loop: InnerLoop) -> list[Tensor]:
         """Return empty tensors; see `Kernel`."""
-        if not _is_linear(loop):
+        if not _is_compiled(loop):
             return self._batched.saved_like(loop)
         if loop.adam is not None:
             return []
-        shapes = _saved_shapes(loop)
+        shapes = _saved_shapes(loop) if _is_linear(loop) else _saved_shapes_of_mlp(loop)
         return [loop.lr.new_empty(shape) for shape in shapes]
 
     def forward(self, loop: InnerLoop, *, save: bool) -> ForwardResult:
         """Compute output and final state; see `Kernel`."""
-        if not _is_linear(loop):
+        if not _is_compiled(loop):
             return self._batched.forward(loop, save=save)
-        from ttt_kernels.cpu import linear  # imports the compiler
+        from ttt_kernels.cpu import linear, mlp  # import the compiler
 
         saved = self.saved_like(loop) if save else []
-        return linear.forward(loop, saved)
+        return (linear if _is_linear(loop) else mlp).forward(loop, saved)
 
     def backward(
         self, loop: InnerLoop, saved: Sequence[Tensor], upstream: Upstream
     ) -> ArgumentGradients:
         """Compute the gradient of every argument; see `Kernel`."""
-        if not _is_linear(loop):
+        if not _is_compiled(loop):
             return self._batched.backward(loop, saved, upstream)
-        from ttt_kernels.cpu import linear
+        from ttt_kernels.cpu import linear, mlp
 
-        return linear.backward(loop, saved, upstream)
+        return (linear if _is_linear(loop) else mlp).backward(loop, saved, upstream)
+
+
+def _is_compiled(loop: InnerLoop) -> bool:
+    if loop.lr.dtype not in (torch.float32, torch.float64):
+        return False
+    return _is_linear(loop) or loop.adam is None
 
 
 def _is_linear(loop: InnerLoop) -> bool:
-    return len(loop.parameters.weights) == 1 and loop.lr.dtype in (torch.float32, torch.float64)
+    return len(loop.parameters.weights) == 1
 
 
 def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
@@ -72,3 +78,20 @@ def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
         (batch, heads, states, dim, dim),
         (batch, heads, states, dim),
     ]
+
+
+def _saved_shapes_of_mlp(loop: InnerLoop) -> list[tuple[int, ...]]:
+    """Shapes of g and of the states kept; see `_saved_shapes`.
+
+    Those of a mini-batch and of a state are (G, M), G the outputs of all layers, and (S,).
+    """
+    batch, tokens, heads, _ = loop.q.shape
+    size, interval = loop.mini_batch_size, loop.checkpoint_interval
+    complete = tokens // size
+    shapes = [weight.shape[-2:] for weight in loop.parameters.weights]
+    outputs = sum(out for _, out in shapes)
+    numbers = sum(inputs * out + out for inputs, out in shapes)
+    gradients, states = complete, 1
+    if interval is not None:
+        gradients, states = 0, max(1, (complete + interval - 1) // interval)
+    return [(batch, heads, gradients, outputs, size), (batch, heads, states, numbers)]

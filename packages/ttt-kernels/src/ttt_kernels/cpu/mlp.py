@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence as Listed
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ttt_kernels.cpu.arrays import array_of, arrays_of, sequence_of
+from ttt_kernels.cpu.mlp_backward import Gradients, scan_back
+from ttt_kernels.cpu.mlp_backward import Upstream as Arrived
 from ttt_kernels.cpu.mlp_forward import Outputs, scan
 from ttt_kernels.cpu.mlp_state import Model, make_state
 from ttt_kernels.cpu.mlp_tiles import make_tiles
 from ttt_kernels.cpu.threads import share
-from ttt_kernels.kernel import ForwardResult, InnerLoop
+from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference.update import InnerParameters
 
 
@@ -43,6 +46,75 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     weights, biases = _unpack(state, loop)
     parameters = InnerParameters(tuple(weights), tuple(biases))
     return ForwardResult(output.to(loop.q.dtype), parameters, saved)
+
+
+def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> ArgumentGradients:
+    """Compute the gradient of every argument.
+
+    Args:
+        loop: that of the forward pass.
+        saved: by `forward`.
+        upstream: gradients of its results.
+    """
+    batch, tokens, heads, dim = loop.q.shape
+    size, new, sequence, model = loop.mini_batch_size, loop.lr.new_empty, sequence_of(loop), _model(loop)
+    dtokens, dlr = new(3, *loop.q.shape), new(batch, tokens, heads)
+    deta, dnorm = new(batch, heads, size), new(2, batch, heads, dim)
+    arrived, dstate = _arrived(loop, saved, upstream), new(saved[1].shape[:2] + saved[1].shape[3:])
+    gradients = Gradients(*arrays_of(dtokens.view(3, -1), dlr, deta, dstate, dnorm))
+    interval = loop.checkpoint_interval or max(1, tokens // size)
+    room = (0 if loop.checkpoint_interval is None else interval, *saved[0].shape[3:])
+
+    def work(first: int, last: int) -> None:
+        tiles = make_tiles(sequence, model)
+        lanes, like = tiles.rows.shape[1], sequence.lr
+        states = make_state(model, 1, like), make_state(model, lanes, like)
+        scratch = np.empty(room, like.dtype)
+        scan_back(
+            *(sequence, arrived, gradients, tiles, states, scratch, model, first, last, interval)
+        )
+
+    share(work, batch * heads)
+    dweights, dbiases = _unpack(dstate, loop)
+    parameters, dtypes = loop.parameters, (loop.q.dtype, loop.k.dtype, loop.v.dtype)
+    return ArgumentGradients(
+        *(each.to(dtype, copy=True) for each, dtype in zip(dtokens, dtypes, strict=True)),
+        token_eta=deta.sum((0, 1)),
+        lr=dlr,
+        weights=_summed(dweights, parameters.weights),
+        biases=_summed(dbiases, parameters.biases),
+        ln_w=dnorm[0].sum(0),
+        ln_b=dnorm[1].sum(0),
+    )
+
+
+def _arrived(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Arrived:
+    lead, dtype = (loop.q.shape[0], loop.q.shape[2]), loop.lr.dtype
+    like = loop.parameters
+    weights, biases = (
+        [
+            loop.lr.new_zeros(part.shape[-dims:]) if each is None else each
+            for each, part in zip(given, parts, strict=True)
+        ]
+        for given, parts, dims in (
+            (upstream.weights, like.weights, 2),
+            (upstream.biases, like.biases, 1),
+        )
+    )
+    output = loop.lr.new_zeros(loop.q.shape) if upstream.output is None else upstream.output
+    output = output.detach().to(dtype).contiguous()
+    steps = np.array(output.stride()[:3], dtype=np.int64)
+    return Arrived(
+        array_of(output), steps, *arrays_of(pack(weights, biases, lead).to(dtype), *saved)
+    )
+
+
+def _summed(gradients: list[Tensor], like: Listed[Tensor]) -> list[Tensor]:
+    """Sum over the batch what its sequences share."""
+    return [
+        each if each.dim() == part.dim() else each.sum(0)
+        for each, part in zip(gradients, like, strict=True)
+    ]
 
 
 def _model(loop: InnerLoop) -> Model:

@@ -32,6 +32,7 @@ from ttt_kernels.cpu.mlp_tiles import (
     SCALED,
     SLOPES,
     TARGETS,
+    activate,
     fill_biases,
     load_mini_batch,
     load_norm,
@@ -108,16 +109,6 @@ def scan(
                 for layer in range(model.layers):
                     descend(tiles, state, layer, -sequence.token_eta[size - 1], count, model)
         write_state(outputs.state[batch, head], state, model)
-
-
-@jit
-def activate(tile: Any, slopes: Any, rows: int) -> None:
-    """Replace z by gelu(z), and keep gelu'(z)."""
-    for o in range(rows):
-        for j in range(0, tile.shape[1], vector_length(tile)):
-            value, slope, _ = gelu_terms(load(tile, o, j))
-            store(tile, o, j, value)
-            store(slopes, o, j, slope)
 
 
 @jit

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.mlp_state import Model, padded
 from ttt_kernels.cpu.tiles import Sequence, number
@@ -194,3 +195,21 @@ def standardize(tile: Any, rows: Any, row: int, dim: int, eps: Any) -> None:
         store(rows, row, j, scale)
         for d in range(dim):
             store(tile, d, j, load(tile, d, j) * scale)
+
+
+@jit
+def activate(tile: Any, slopes: Any, rows: int) -> None:
+    """Replace z by gelu(z), and keep gelu'(z)."""
+    for o in range(rows):
+        for j in range(0, tile.shape[1], vector_length(tile)):
+            value, slope, _ = gelu_terms(load(tile, o, j))
+            store(tile, o, j, value)
+            store(slopes, o, j, slope)
+
+
+@jit
+def add_rows(out: Any, terms: Any, rows: int) -> None:
+    """Add number by number."""
+    for o in range(rows):
+        for j in range(0, out.shape[1], vector_length(out)):
+            store(out, o, j, load(out, o, j) + load(terms, o, j))
