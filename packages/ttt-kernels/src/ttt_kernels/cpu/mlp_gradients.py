@@ -154,7 +154,7 @@ def answer_gradients(
     tokens = dattention.shape[0]
     fill_zeros(dattention, tokens)
     multiply_add_tall(dattention, gradients, 1, tokens, danswers, tokens, outputs, tokens)
-    correction_gradients(tiles, tiles.squares[ATTENTIONS, layer], count)
+    correction_gradients(tiles, tiles.squares[ATTENTIONS, layer])
     transpose(flipped, tiles.squares[CORRECTIONS, layer], tokens)
     dgradients, dinputs = tiles.layered[DGRADIENTS, layer], tiles.layered[DINPUTS, layer]
     multiply_add_tall(dgradients, danswers, tokens, 1, flipped, outputs, count, tokens)
@@ -176,7 +176,7 @@ def answer_gradients(
 
 
 @jit
-def correction_gradients(tiles: Any, attention: Any, count: int) -> None:
+def correction_gradients(tiles: Any, attention: Any) -> None:
     """Go back through eta_ij * (1 + q_i . x_j): both step sizes, and the attention.
 
     DATTENTION holds danswer_i . g_j, minus the gradient of the correction that is subtracted.
@@ -184,7 +184,7 @@ def correction_gradients(tiles: Any, attention: Any, count: int) -> None:
     dattention, descents = tiles.squares[DATTENTION, 0], tiles.squares[DESCENTS, 0]
     vector, nothing = vector_length(dattention), number(0.0, dattention)
     tokens = dattention.shape[0]
-    for j in range(count):
+    for j in range(tokens):
         drate, rate = zeros(dattention), tiles.rows[RATES, j]
         for i in range(j):
             dattention[j, i] = nothing  # not causal
