@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from ttt_kernels.cpu.jit import intrinsic
 
 _SCALE = math.sqrt(2.0 / math.pi)
 _CUBIC = 0.044715

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
@@ -16,10 +15,8 @@ class CpuKernel:
         self._batched = ReferenceKernel()
 
     def refusal(self, loop: InnerLoop) -> str | None:
-        """Refuse other devices; see `Kernel`."""
-        if loop.q.device.type != "cpu":
-            return f"the tensors are on {loop.q.device}"
-        return None
+        """Refuse nothing that is in main memory; see `Kernel`."""
+        return None if loop.q.device.type == "cpu" else f"the tensors are on {loop.q.device}"
 
     def saved_like(self, loop: InnerLoop) -> list[Tensor]:
         """Return empty tensors; see `Kernel`."""
@@ -51,8 +48,6 @@ class CpuKernel:
 
 
 def _is_compiled(loop: InnerLoop) -> bool:
-    if loop.lr.dtype not in (torch.float32, torch.float64):
-        return False
     return _is_linear(loop) or loop.adam is None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_kernels.cpu.arrays import array_of, arrays_of, sequence_of
+from ttt_kernels.cpu.arrays import array_of, flat_array_of, sequence_of
 from ttt_kernels.cpu.mlp_backward import Gradients, scan_back
 from ttt_kernels.cpu.mlp_backward import Upstream as Arrived
 from ttt_kernels.cpu.mlp_forward import Outputs, scan
@@ -33,8 +33,10 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     gradients = saved[0] if saved else nothing.view(batch, heads, 0, 1, 1)
     kept = saved[1] if by_interval else nothing.view(batch, heads, 0, 1)
     sequence, interval = sequence_of(loop), loop.checkpoint_interval or 1
-    outputs = Outputs(array_of(output), *arrays_of(state, gradients, kept))
-    (begin,), model = arrays_of(start), _model(loop)
+    outputs = Outputs(
+        flat_array_of(output), array_of(state), array_of(gradients), array_of(kept)
+    )
+    begin, model = array_of(start), _model(loop)
 
     def work(first: int, last: int) -> None:
         tiles, scratch = make_tiles(sequence, model), make_state(model, 1, sequence.lr)
@@ -61,7 +63,9 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
     dtokens, dlr = new(3, *loop.q.shape), new(batch, tokens, heads)
     deta, dnorm = new(batch, heads, size), new(2, batch, heads, dim)
     arrived, dstate = _arrived(loop, saved, upstream), new(saved[1].shape[:2] + saved[1].shape[3:])
-    gradients = Gradients(*arrays_of(dtokens.view(3, -1), dlr, deta, dstate, dnorm))
+    gradients = Gradients(
+        *(array_of(each) for each in (dtokens.view(3, -1), dlr, deta, dstate, dnorm))
+    )
     interval = loop.checkpoint_interval or max(1, tokens // size)
     room = (0 if loop.checkpoint_interval is None else interval, *saved[0].shape[3:])
 
@@ -104,9 +108,8 @@ def _arrived(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Arri
     output = loop.lr.new_zeros(loop.q.shape) if upstream.output is None else upstream.output
     output = output.detach().to(dtype).contiguous()
     steps = np.array(output.stride()[:3], dtype=np.int64)
-    return Arrived(
-        array_of(output), steps, *arrays_of(pack(weights, biases, lead).to(dtype), *saved)
-    )
+    state = pack(weights, biases, lead).to(dtype)
+    return Arrived(flat_array_of(output), steps, *(array_of(each) for each in (state, *saved)))
 
 
 def _summed(gradients: list[Tensor], like: Listed[Tensor]) -> list[Tensor]:

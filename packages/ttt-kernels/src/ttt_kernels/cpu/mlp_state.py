@@ -43,10 +43,12 @@ class State(NamedTuple):
     biases: Any
 
 
-@jit
 def padded(size: int) -> int:
     """Round up to a multiple of UNIT."""
     return (size + UNIT - 1) // UNIT * UNIT
+
+
+_padded = jit(padded)
 
 
 @jit
@@ -142,5 +144,5 @@ def grow(weights: Any, layer: int, by_feature: Any, by_token: Any, count: int, m
     columns = model.dim if layer == 0 else width_out(model, layer)
     lanes = by_feature.shape[1]
     multiply_add(
-        weights[layer], by_feature, lanes, 1, by_token, model.hidden, count, padded(columns)
+        weights[layer], by_feature, lanes, 1, by_token, model.hidden, count, _padded(columns)
     )
