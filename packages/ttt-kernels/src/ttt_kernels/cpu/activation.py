@@ -12,6 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+
 from ttt_kernels.cpu.jit import intrinsic
 
 _SCALE = math.sqrt(2.0 / math.pi)
@@ -86,7 +87,7 @@ def _emit_gelu(lanes: _Lanes, x: Any) -> list[Any]:
 
 
 def _emit_exp(lanes: _Lanes, x: Any) -> Any:
-    """2^n exp(r) with x = n log(2) + r, |r| <= log(2) / 2; for x within the exponents of the type."""
+    """2^n exp(r) with x = n log(2) + r, |r| <= log(2) / 2; for x in reach of the type."""
     builder, fma, const = lanes.builder, lanes.fma, lanes.all
     whole = lanes.call("rint", lanes.mul(x, const(1.0 / math.log(2.0))))
     high, low = _log2_in_two(lanes.bits)

@@ -30,6 +30,8 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract", "nsz", "arcp"},
 }
+# Only compiled code calls them, so what would let Python call them is not compiled.
+_PART_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _log = logging.getLogger(__name__)
 
 # Numba's base classes say nothing of the types of their methods.
@@ -39,7 +41,7 @@ _CacheImpl: Any = caching.CompileResultCacheImpl
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function as part of those that call it; Python itself must not call it."""
-    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return numba.njit(**_PART_OPTIONS)(function)
 
 
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:

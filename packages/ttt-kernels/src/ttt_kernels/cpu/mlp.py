@@ -33,9 +33,7 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     gradients = saved[0] if saved else nothing.view(batch, heads, 0, 1, 1)
     kept = saved[1] if by_interval else nothing.view(batch, heads, 0, 1)
     sequence, interval = sequence_of(loop), loop.checkpoint_interval or 1
-    outputs = Outputs(
-        flat_array_of(output), array_of(state), array_of(gradients), array_of(kept)
-    )
+    outputs = Outputs(flat_array_of(output), array_of(state), array_of(gradients), array_of(kept))
     begin, model = array_of(start), _model(loop)
 
     def work(first: int, last: int) -> None:
@@ -59,7 +57,12 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
         upstream: gradients of its results.
     """
     batch, tokens, heads, dim = loop.q.shape
-    size, new, sequence, model = loop.mini_batch_size, loop.lr.new_empty, sequence_of(loop), _model(loop)
+    size, new, sequence, model = (
+        loop.mini_batch_size,
+        loop.lr.new_empty,
+        sequence_of(loop),
+        _model(loop),
+    )
     dtokens, dlr = new(3, *loop.q.shape), new(batch, tokens, heads)
     deta, dnorm = new(batch, heads, size), new(2, batch, heads, dim)
     arrived, dstate = _arrived(loop, saved, upstream), new(saved[1].shape[:2] + saved[1].shape[3:])
@@ -135,7 +138,7 @@ def _rows(loop: InnerLoop) -> Tensor:
 
 def pack(weights: Listed[Tensor], biases: Listed[Tensor], lead: tuple[int, int]) -> Tensor:
     """Put the parts of a state side by side, layer after layer, (*lead, S)."""
-    parts = []
+    parts: list[Tensor] = []
     for weight, bias in zip(weights, biases, strict=True):
         parts += [weight.detach().expand(*lead, *weight.shape[-2:]).flatten(2)]
         parts += [bias.detach().expand(*lead, bias.shape[-1])]

@@ -162,9 +162,7 @@ def start_head(
 
 
 @jit
-def end_head(
-    gradients: Any, tiles: Any, dstate: Any, batch: int, head: int, model: Any
-) -> None:
+def end_head(gradients: Any, tiles: Any, dstate: Any, batch: int, head: int, model: Any) -> None:
     """Write the gradients that were summed up."""
     write_state(gradients.state[batch, head], dstate, model)
     for part in range(2):
@@ -209,9 +207,7 @@ def load_gradients(kept: Any, tiles: Any, model: Any) -> None:
 
 
 @jit
-def go_back(
-    sequence: Any, tiles: Any, state: Any, dstate: Any, count: int, model: Any
-) -> None:
+def go_back(sequence: Any, tiles: Any, state: Any, dstate: Any, count: int, model: Any) -> None:
     """Undo the step of a mini-batch, if it is complete, and compute all of its gradients."""
     size, last = len(sequence.token_eta), model.layers - 1
     last_eta, learned = sequence.token_eta[size - 1], count == size
@@ -253,9 +249,7 @@ def bend(tile: Any, slopes: Any, curvatures: Any, rows: int) -> None:
 
 
 @jit
-def write_tokens(
-    gradients: Any, tiles: Any, batch: int, head: int, start: int, count: int
-) -> None:
+def write_tokens(gradients: Any, tiles: Any, batch: int, head: int, start: int, count: int) -> None:
     """Write the gradients of a mini-batch's tokens."""
     _, tokens, heads = gradients.lr.shape
     dim, by_token, dtargets = gradients.norm.shape[3], tiles.by_token[OTHER], tiles.single[DTARGETS]

@@ -12,7 +12,7 @@ from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import multiply_add, multiply_add_tall
 
 UNIT = 16
-"""Everything is padded to a multiple of it: the tallest tile of a product and the longest vector."""
+"""Everything is padded to a multiple of it: the tallest tile and the longest vector."""
 
 
 class Model(NamedTuple):

@@ -68,7 +68,7 @@ class Tiles(NamedTuple):
 
 
 def make_tiles(sequence: Sequence, model: Model) -> Tiles:
-    """Allocate tiles of zeros; not compiled. Pages that the forward pass leaves alone cost nothing."""
+    """Allocate tiles of zeros; not compiled. Pages that a pass leaves alone cost nothing."""
     kind, size = sequence.lr.dtype, len(sequence.token_eta)
     tokens, width = padded(size), padded(max(model.dim, model.hidden))
     tiles = Tiles(

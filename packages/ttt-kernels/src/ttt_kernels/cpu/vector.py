@@ -187,7 +187,7 @@ def transpose_block(
 
     Each pass swaps, in pairs of rows whose numbers differ in one bit, the lanes that differ in it.
     """
-    del typing_context
+    del typing_context, row, column, at_row, at_column
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         size, count = sig.args[0].dtype.bitwidth // 8, Vector(sig.args[0].dtype).count
