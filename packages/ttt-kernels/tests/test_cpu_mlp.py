@@ -193,8 +193,12 @@ def test_nan_reaches_what_depends_on_it_and_nothing_else() -> None:
     expected = torch.zeros(x.q.shape, dtype=torch.bool)
     expected[0, 4:, 1] = True
     assert torch.equal(ours["output"].isnan(), expected)
-    for name, gradient in theirs.items():
-        assert torch.equal(ours[name].isnan(), gradient.isnan()), name
+    for name, gradient in theirs.items():  # a step whose g is NaN cannot be undone: q has more
+        assert (ours[name].isnan() >= gradient.isnan()).all(), name
+        assert name == "d q" or torch.equal(ours[name].isnan(), gradient.isnan()), name
+    others = ours["d q"].isnan()
+    others[0, :, 1] = False
+    assert not others.any()
 
 
 @entry
@@ -226,5 +230,6 @@ def test_gelu_of_what_is_no_number_or_far_away() -> None:
     terms_of(x, out)
     assert np.isnan(out[:, 0]).all()
     assert np.array_equal(out[0, [1, 2, 4]], x[0, [1, 2, 4]])
-    np.testing.assert_allclose(out[1, 1:6], [1, 1, 0, 1, 0], atol=1e-30)
-    np.testing.assert_allclose(out[2, 1:6], 0, atol=1e-30)
+    np.testing.assert_allclose(out[0, [3, 5]], 0, atol=1e-14)
+    np.testing.assert_allclose(out[1, 1:6], [1, 1, 0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(out[2, 1:6], 0, atol=1e-12)

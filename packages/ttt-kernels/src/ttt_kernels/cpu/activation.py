@@ -17,9 +17,9 @@ from ttt_kernels.cpu.jit import intrinsic
 
 _SCALE = math.sqrt(2.0 / math.pi)
 _CUBIC = 0.044715
-_FAR = 10.0
-"""Beyond it gelu is x or 0 to all digits of a float32, and here the exponential still fits one."""
-_FAR_64 = 20.0
+_FAR = {32: 7.0, 64: 12.0}
+"""Beyond it gelu is x, or nothing beside 1. Further out it would be, or its products with others
+would, numbers so small that processors take hundreds of cycles for them."""
 _TERMS = {32: 7, 64: 13}
 """Degree to which the exponential's series is summed, for |x| <= log(2) / 2."""
 
@@ -60,17 +60,17 @@ class _Lanes:
         """A * b + c."""
         return self.call("fma", a, b, c)
 
-    def within(self, x: Any, limit: float) -> Any:
-        """Clamp to [-limit, limit]; a NaN stays one."""
-        for sign, bound in ((">", self.all(limit)), ("<", self.all(-limit))):
-            beyond = self.builder.fcmp_ordered(sign, x, bound)
-            x = self.builder.select(beyond, bound, x)
-        return x
+    def bounded(self, x: Any, sign: str, bound: float) -> Any:
+        """The bound instead of what is beyond it: `sign` is "<" or ">"; a NaN stays one."""
+        beyond = self.builder.fcmp_ordered(sign, x, self.all(bound))
+        return self.builder.select(beyond, self.all(bound), x)
 
 
 def _emit_gelu(lanes: _Lanes, x: Any) -> list[Any]:
     add, mul, fma, const = lanes.add, lanes.mul, lanes.fma, lanes.all
-    near = lanes.within(x, _FAR if lanes.bits == 32 else _FAR_64)
+    far = _FAR[lanes.bits]
+    x = lanes.bounded(x, "<", -far)
+    near = lanes.bounded(x, ">", far)
     square = mul(near, near)
     # -v, so that no sign has to be turned
     falling = mul(near, fma(square, const(-2.0 * _SCALE * _CUBIC), const(-2.0 * _SCALE)))
