@@ -7,11 +7,9 @@ norm, need no sums within a vector; and no transpose is wider than D where there
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import jit
-from ttt_kernels.cpu.mlp_state import Model, padded
+from ttt_kernels.cpu.mlp_state import Model, aligned_zeros, padded
 from ttt_kernels.cpu.tiles import Sequence, number
 from ttt_kernels.cpu.vector import (
     load,
@@ -69,15 +67,15 @@ class Tiles(NamedTuple):
 
 def make_tiles(sequence: Sequence, model: Model) -> Tiles:
     """Allocate tiles of zeros; not compiled. Pages that a pass leaves alone cost nothing."""
-    kind, size = sequence.lr.dtype, len(sequence.token_eta)
+    like, size = sequence.lr, len(sequence.token_eta)
     tokens, width = padded(size), padded(max(model.dim, model.hidden))
     tiles = Tiles(
-        np.zeros((11, model.layers, width, tokens), kind),
-        np.zeros((8, width, tokens), kind),
-        np.zeros((5, model.layers, tokens, tokens), kind),
-        np.zeros((6, tokens), kind),
-        np.zeros((3, tokens, width), kind),
-        np.zeros((2, width), kind),
+        aligned_zeros((11, model.layers, width, tokens), like),
+        aligned_zeros((8, width, tokens), like),
+        aligned_zeros((5, model.layers, tokens, tokens), like),
+        aligned_zeros((6, tokens), like),
+        aligned_zeros((3, tokens, width), like),
+        aligned_zeros((2, width), like),
     )
     tiles.rows[TOKEN_ETA, :size] = sequence.token_eta
     return tiles
