@@ -129,7 +129,7 @@ def scan_back(
             kept = scratch if replay else upstream.gradients[batch, head]
             if replay:
                 for index in range(begin, end):
-                    load_mini_batch(sequence, tiles, batch, head, index * size, size)
+                    load_mini_batch(sequence, tiles, batch, head, index * size, size, size)
                     learn(tiles, state, sequence.eps, model)
                     keep_gradients(kept[index - begin], tiles, model)
                     for layer in range(model.layers):
@@ -138,8 +138,8 @@ def scan_back(
             at = (stop - 1) // size * size
             while at >= begin * size:
                 count = min(size, stop - at)
-                load_mini_batch(sequence, tiles, batch, head, at, count)
-                load_upstream(upstream, tiles, batch, head, at, count, model.dim)
+                load_mini_batch(sequence, tiles, batch, head, at, count, -size)
+                load_upstream(upstream, tiles, batch, head, at, count, -size, model.dim)
                 if count == size:
                     load_gradients(kept[at // size - begin], tiles, model)
                 go_back(sequence, tiles, state, dstate, count, model)
@@ -178,11 +178,11 @@ def end_head(gradients: Any, tiles: Any, dstate: Any, batch: int, head: int, mod
 
 @jit
 def load_upstream(
-    upstream: Any, tiles: Any, batch: int, head: int, start: int, count: int, dim: int
+    upstream: Any, tiles: Any, batch: int, head: int, start: int, count: int, ahead: int, dim: int
 ) -> None:
     """Load the gradient of the output of some tokens; none arrives at those that fill up."""
     doutput, by_token = tiles.single[DOUTPUT], tiles.by_token[OTHER]
-    load_tokens(by_token, upstream.output, upstream.steps, batch, head, start, count, dim)
+    load_tokens(by_token, upstream.output, upstream.steps, batch, head, start, count, ahead, dim)
     for i in range(count, by_token.shape[0]):
         for d in range(dim):
             by_token[i, d] = 0

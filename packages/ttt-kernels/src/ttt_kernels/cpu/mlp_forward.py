@@ -99,7 +99,7 @@ def scan(
             count, index = min(size, tokens - at), at // size
             if index % interval == 0 and index // interval < spans:
                 write_state(outputs.kept[batch, head, index // interval], state, model)
-            load_mini_batch(sequence, tiles, batch, head, at, count)
+            load_mini_batch(sequence, tiles, batch, head, at, count, size)
             learn(tiles, state, sequence.eps, model)
             answer(tiles, state, sequence.eps, count, model)
             write_output(sequence, tiles, outputs.output, batch, head, at, count)

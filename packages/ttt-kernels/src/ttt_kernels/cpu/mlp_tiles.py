@@ -13,6 +13,7 @@ from ttt_kernels.cpu.mlp_state import Model, aligned_zeros, padded
 from ttt_kernels.cpu.tiles import Sequence, number
 from ttt_kernels.cpu.vector import (
     load,
+    prefetch,
     root_of,
     store,
     total_of,
@@ -91,17 +92,27 @@ def load_norm(sequence: Any, tiles: Any, head: int) -> None:
 
 @jit
 def load_mini_batch(
-    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int
+    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int, ahead: int
 ) -> None:
-    """Fill the tiles with `count` tokens from `start` on."""
+    """Fill the tiles with `count` tokens from `start` on; those `ahead` of them are next."""
     dim = sequence.ln_w.shape[1]
     load_tokens(
-        tiles.by_token[OTHER], sequence.v, sequence.steps[2], batch, head, start, count, dim
+        tiles.by_token[OTHER], sequence.v, sequence.steps[2], batch, head, start, count, ahead, dim
     )
     load_tokens(
-        tiles.by_token[QUERIES], sequence.q, sequence.steps[0], batch, head, start, count, dim
+        tiles.by_token[QUERIES],
+        sequence.q,
+        sequence.steps[0],
+        batch,
+        head,
+        start,
+        count,
+        ahead,
+        dim,
     )
-    load_tokens(tiles.by_token[KEYS], sequence.k, sequence.steps[1], batch, head, start, count, dim)
+    load_tokens(
+        tiles.by_token[KEYS], sequence.k, sequence.steps[1], batch, head, start, count, ahead, dim
+    )
     targets, keys = tiles.single[TARGETS], tiles.layered[INPUTS, 0]
     transpose(targets, tiles.by_token[OTHER], dim)
     transpose(tiles.layered[ANSWERS, 0], tiles.by_token[QUERIES], dim)
@@ -119,9 +130,21 @@ def load_mini_batch(
 
 @jit
 def load_tokens(
-    out: Any, source: Any, steps: Any, batch: int, head: int, start: int, count: int, dim: int
+    out: Any,
+    source: Any,
+    steps: Any,
+    batch: int,
+    head: int,
+    start: int,
+    count: int,
+    ahead: int,
+    dim: int,
 ) -> None:
-    """Read tokens of a flat array; `steps` lead to the next sequence, token and head."""
+    """Read tokens of a flat array; `steps` lead to the next sequence, token and head.
+
+    Those `ahead` tokens further on are read next. They lie a page apart, so without being asked
+    for they would be waited for, one after the other.
+    """
     vector = vector_length(out)
     whole = dim // vector * vector
     for i in range(out.shape[0]):
@@ -129,6 +152,7 @@ def load_tokens(
         place = batch * steps[0] + token * steps[1] + head * steps[2]
         for d in range(0, whole, vector):
             store(out, i, d, load(source, 0, place + d))
+            prefetch(source, place + ahead * steps[1] + d)
         for d in range(whole, dim):
             out[i, d] = source[place + d]
 

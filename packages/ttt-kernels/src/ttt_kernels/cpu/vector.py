@@ -33,6 +33,7 @@ VECTOR_BYTES = _vector_bytes()
 """Width of this machine's vector registers."""
 INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
+_BYTES = ir.IntType(8).as_pointer()
 
 
 class Vector(types.Type):
@@ -163,6 +164,22 @@ def total_of(typing_context: Any, vector: Any) -> Any:
         return builder.call(reduce, [ir.Constant(number, -0.0), args[0]], fastmath=("reassoc",))
 
     return vector.number(vector), emit
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the number at an index of flat memory, or where that would be, to come near."""
+    del typing_context, index
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data, _ = matrix(context, builder, sig.args[0], args[0])
+        place = builder.bitcast(builder.gep(data, [args[1]]), _BYTES)
+        kind = ir.FunctionType(ir.VoidType(), [_BYTES, _LANE, _LANE, _LANE])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, _LANE(0), _LANE(2), _LANE(1)])  # read, second cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
 
 
 @intrinsic
