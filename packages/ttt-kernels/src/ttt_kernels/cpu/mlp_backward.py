@@ -116,6 +116,7 @@ def scan_back(
     """
     heads = sequence.ln_w.shape[0]
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
+    last_eta = sequence.token_eta[size - 1]
     state, dstate = states
     complete, spans = tokens // size, upstream.kept.shape[2]
     replay = upstream.gradients.shape[2] == 0
@@ -133,16 +134,18 @@ def scan_back(
                     learn(tiles, state, sequence.eps, model)
                     keep_gradients(kept[index - begin], tiles, model)
                     for layer in range(model.layers):
-                        descend(tiles, state, layer, -sequence.token_eta[size - 1], size, model)
+                        descend(tiles, state, layer, -last_eta, size, model)
             stop = tokens if span == spans - 1 else end * size
             at = (stop - 1) // size * size
             while at >= begin * size:
                 count = min(size, stop - at)
                 load_mini_batch(sequence, tiles, batch, head, at, count, -size)
                 load_upstream(upstream, tiles, batch, head, at, count, -size, model.dim)
-                if count == size:
+                learned = count == size
+                if learned:
                     load_gradients(kept[at // size - begin], tiles, model)
-                go_back(sequence, tiles, state, dstate, count, model)
+                recall(tiles, state, sequence.eps, last_eta, count, learned, model)
+                mini_batch_gradients(tiles, state, dstate, last_eta, count, learned, model)
                 write_tokens(gradients, tiles, batch, head, at, count)
                 at -= size
         end_head(gradients, tiles, dstate, batch, head, model)
@@ -207,10 +210,11 @@ def load_gradients(kept: Any, tiles: Any, model: Any) -> None:
 
 
 @jit
-def go_back(sequence: Any, tiles: Any, state: Any, dstate: Any, count: int, model: Any) -> None:
-    """Undo the step of a mini-batch, if it is complete, and compute all of its gradients."""
-    size, last = len(sequence.token_eta), model.layers - 1
-    last_eta, learned = sequence.token_eta[size - 1], count == size
+def recall(
+    tiles: Any, state: Any, eps: Any, last_eta: Any, count: int, learned: bool, model: Any
+) -> None:
+    """Undo the step of a mini-batch, if it is complete, and compute again what led to it."""
+    last = model.layers - 1
     for layer in range(model.layers):
         if learned:
             descend(tiles, state, layer, last_eta, count, model)
@@ -219,7 +223,7 @@ def go_back(sequence: Any, tiles: Any, state: Any, dstate: Any, count: int, mode
             fill_biases(z, state.biases[layer], model.hidden)
             push(z, state.weights, layer, tiles.layered[INPUTS, layer], model)
             bend(z, tiles.layered[SLOPES, layer], tiles.layered[CURVATURES, layer], model.hidden)
-    loss_gradient(tiles, state, sequence.eps, model)
+    loss_gradient(tiles, state, eps, model)
     for layer in range(last - 1, -1, -1):
         pulled, gradients = tiles.layered[PULLED, layer], tiles.layered[GRADIENTS, layer]
         fill_zeros(pulled, model.hidden)
@@ -233,8 +237,7 @@ def go_back(sequence: Any, tiles: Any, state: Any, dstate: Any, count: int, mode
         respond(z, tiles, state, layer, count, model)
         activate(z, tiles.layered[ANSWER_SLOPES, layer], model.hidden)
     respond(tiles.single[ANSWER], tiles, state, last, count, model)
-    standardize(tiles.single[ANSWER], tiles.rows, ANSWER_INVERSE_STD, model.dim, sequence.eps)
-    mini_batch_gradients(tiles, state, dstate, last_eta, count, learned, model)
+    standardize(tiles.single[ANSWER], tiles.rows[ANSWER_INVERSE_STD], model.dim, eps)
 
 
 @jit

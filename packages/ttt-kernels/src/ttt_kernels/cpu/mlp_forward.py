@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.mlp_state import (
+    ONE,
     grow,
     pull,
     push,
@@ -135,7 +136,7 @@ def loss_gradient(tiles: Any, state: Any, eps: Any, model: Any) -> None:
     vector, gradients = vector_length(normed), tiles.layered[GRADIENTS, last]
     fill_biases(normed, state.biases[last], dim)
     push(normed, state.weights, last, tiles.layered[INPUTS, last], model)
-    standardize(normed, tiles.rows, INVERSE_STD, dim, eps)
+    standardize(normed, tiles.rows[INVERSE_STD], dim, eps)
     per_dim, targets = number(1.0 / dim, normed), tiles.single[TARGETS]
     for j in range(0, normed.shape[1], vector):
         total, projection = zeros(normed), zeros(normed)
@@ -164,7 +165,7 @@ def answer(tiles: Any, state: Any, eps: Any, count: int, model: Any) -> None:
                 value, _, _ = gelu_terms(load(z, o, j))
                 store(z, o, j, value)
     respond(tiles.single[ANSWER], tiles, state, last, count, model)
-    standardize(tiles.single[ANSWER], tiles.rows, ANSWER_INVERSE_STD, model.dim, eps)
+    standardize(tiles.single[ANSWER], tiles.rows[ANSWER_INVERSE_STD], model.dim, eps)
 
 
 @jit
@@ -175,7 +176,7 @@ def respond(out: Any, tiles: Any, state: Any, layer: int, count: int, model: Any
     descents = tiles.squares[DESCENTS, 0]
     tokens, one = attention.shape[0], number(1.0, out)
     fill_zeros(attention, tokens)
-    multiply_add_tall(attention, keys, 1, tokens, queries, tokens, width_in(model, layer), tokens)
+    multiply_add_tall(attention, keys, ONE, tokens, queries, tokens, width_in(model, layer), tokens)
     for j in range(tokens):
         for i in range(0, tokens, vector_length(out)):
             product = load(attention, j, i) + one
@@ -185,7 +186,7 @@ def respond(out: Any, tiles: Any, state: Any, layer: int, count: int, model: Any
     fill_biases(out, state.biases[layer], rows)
     push(out, state.weights, layer, queries, model)
     multiply_add_tall(
-        out, tiles.layered[GRADIENTS, layer], tokens, 1, corrections, rows, count, tokens
+        out, tiles.layered[GRADIENTS, layer], tokens, ONE, corrections, rows, count, tokens
     )
 
 
@@ -240,7 +241,7 @@ def descend(tiles: Any, state: Any, layer: int, last_eta: Any, count: int, model
             total += step
         state.biases[layer, o, 0] += total_of(total)
     if layer == 0:
-        grow(state.weights, 0, scaled, tiles.by_token[KEYS], count, model)
+        grow(state.weights, layer, scaled, tiles.by_token[KEYS], count, model)
     else:
         transpose_back(tiles.by_token[OTHER], scaled, rows)
         grow(

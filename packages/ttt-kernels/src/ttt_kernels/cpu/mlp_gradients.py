@@ -6,7 +6,7 @@ Names: `d` before a name is the gradient of the outer loss with respect to it.
 from typing import Any
 
 from ttt_kernels.cpu.jit import jit
-from ttt_kernels.cpu.mlp_state import grow, pull, push, width_in, width_out
+from ttt_kernels.cpu.mlp_state import ONE, grow, pull, push, width_in, width_out
 from ttt_kernels.cpu.mlp_tiles import (
     ANSWER,
     ANSWER_INVERSE_STD,
@@ -153,16 +153,16 @@ def answer_gradients(
     dattention, flipped = tiles.squares[DATTENTION, 0], tiles.squares[FLIPPED, 0]
     tokens = dattention.shape[0]
     fill_zeros(dattention, tokens)
-    multiply_add_tall(dattention, gradients, 1, tokens, danswers, tokens, outputs, tokens)
+    multiply_add_tall(dattention, gradients, ONE, tokens, danswers, tokens, outputs, tokens)
     correction_gradients(tiles, tiles.squares[ATTENTIONS, layer])
     transpose(flipped, tiles.squares[CORRECTIONS, layer], tokens)
     dgradients, dinputs = tiles.layered[DGRADIENTS, layer], tiles.layered[DINPUTS, layer]
-    multiply_add_tall(dgradients, danswers, tokens, 1, flipped, outputs, count, tokens)
+    multiply_add_tall(dgradients, danswers, tokens, ONE, flipped, outputs, count, tokens)
     transpose(flipped, dattention, tokens)
-    multiply_add_tall(dinputs, queries, tokens, 1, flipped, inputs, count, tokens)
+    multiply_add_tall(dinputs, queries, tokens, ONE, flipped, inputs, count, tokens)
     add_rows(dstate.biases[layer], danswers, outputs)
     if layer == 0:
-        grow(dstate.weights, 0, danswers, tiles.by_token[QUERIES], count, model)
+        grow(dstate.weights, layer, danswers, tiles.by_token[QUERIES], count, model)
         dqueries = tiles.single[DOUTPUT]
     else:
         transpose_back(tiles.by_token[OTHER], danswers, outputs)
@@ -170,7 +170,7 @@ def answer_gradients(
         dqueries = tiles.layered[DANSWERS, layer - 1]
         fill_zeros(dqueries, inputs)
     pull(dqueries, state.weights, layer, danswers, model)
-    multiply_add_tall(dqueries, keys, tokens, 1, dattention, inputs, count, tokens)
+    multiply_add_tall(dqueries, keys, tokens, ONE, dattention, inputs, count, tokens)
     if layer > 0:
         multiply_rows(dqueries, tiles.layered[ANSWER_SLOPES, layer - 1], inputs)
 
@@ -226,7 +226,7 @@ def layer_gradients(
     dkeys, dinputs = tiles.layered[DKEYS, layer], tiles.layered[DINPUTS, layer]
     add_rows(dstate.biases[layer], dkeys, width_out(model, layer))
     if layer == 0:
-        grow(dstate.weights, 0, dkeys, tiles.by_token[KEYS], count, model)
+        grow(dstate.weights, layer, dkeys, tiles.by_token[KEYS], count, model)
     else:
         transpose_back(tiles.by_token[OTHER], dkeys, width_out(model, layer))
         inputs = tiles.layered[INPUTS, layer]

@@ -14,6 +14,8 @@ from ttt_kernels.cpu.simd import multiply_add, multiply_add_tall
 
 UNIT = 16
 """Everything is padded to a multiple of it: the tallest tile and the longest vector."""
+ONE = np.int64(1)
+"""A step of one. Numba takes a one written as such for a type of its own, and compiles anew."""
 _LINE = 64
 
 

@@ -200,8 +200,8 @@ def multiply_rows(out: Any, factors: Any, rows: int) -> None:
 
 
 @jit
-def standardize(tile: Any, rows: Any, row: int, dim: int, eps: Any) -> None:
-    """Give each token zero mean and unit biased variance, in place; keep 1 / std in a row."""
+def standardize(tile: Any, inverse_std: Any, dim: int, eps: Any) -> None:
+    """Give each token zero mean and unit biased variance, in place; keep 1 / std."""
     per_dim, one = number(1.0 / dim, tile), number(1.0, tile)
     for j in range(0, tile.shape[1], vector_length(tile)):
         total = zeros(tile)
@@ -214,7 +214,7 @@ def standardize(tile: Any, rows: Any, row: int, dim: int, eps: Any) -> None:
             store(tile, d, j, centred)
             total += centred * centred
         scale = one / root_of(total * per_dim + eps)
-        store(rows, row, j, scale)
+        store(inverse_std, 0, j, scale)
         for d in range(dim):
             store(tile, d, j, load(tile, d, j) * scale)
 
