@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttt_kernels.cpu.jit import jit
+from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.linear_backward import (
     end_head,
     load_upstream,
@@ -59,7 +59,7 @@ class Adam(NamedTuple):
     eps: Any
 
 
-@jit
+@entry
 def adam_scan(sequence: Any, adam: Any, outputs: Any, first: int, last: int) -> None:
     """Read all tokens of the heads `first` to `last - 1`; see `linear_forward.scan`."""
     heads, dim = sequence.ln_w.shape
@@ -83,7 +83,7 @@ def adam_scan(sequence: Any, adam: Any, outputs: Any, first: int, last: int) -> 
         keep_state(outputs.weight[batch, head], outputs.bias[batch, head], weight, rows, dim)
 
 
-@jit
+@entry
 def adam_scan_back(
     sequence: Any, adam: Any, upstream: Any, gradients: Any, first: int, last: int
 ) -> None:

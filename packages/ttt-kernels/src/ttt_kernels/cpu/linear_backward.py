@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttt_kernels.cpu.jit import jit
+from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.linear_forward import GROUP, answer, descend, learn
 from ttt_kernels.cpu.linear_gradients import (
     Head,
@@ -93,7 +93,7 @@ class Heads(NamedTuple):
     deta: Any
 
 
-@jit
+@entry
 def scan_back(
     sequence: Any, upstream: Any, gradients: Any, first: int, last: int, interval: int
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttt_kernels.cpu.jit import jit
+from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.simd import multiply_add
 from ttt_kernels.cpu.tiles import (
     BIAS,
@@ -52,7 +52,7 @@ GROUP = 8
 memory, and their states, 16 KiB each at D = 64, still fit the second cache."""
 
 
-@jit
+@entry
 def scan(sequence: Any, outputs: Any, first: int, last: int, interval: int) -> None:
     """Read all tokens of the heads `first` to `last - 1`, counted over the batch.
 

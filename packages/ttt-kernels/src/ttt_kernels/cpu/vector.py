@@ -158,9 +158,11 @@ def total_of(typing_context: Any, vector: Any) -> Any:
 
 def matrix(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
     """Emit the address of an array, and how many numbers one row is from the next."""
-    array = context.make_array(kind)(context, builder, value)
-    strides = cgutils.unpack_tuple(builder, array.strides)
-    return array.data, builder.sdiv(strides[0], INDEX(kind.dtype.bitwidth // 8))
+    fields = context.data_model_manager[kind]
+    data = builder.extract_value(value, fields.get_field_position("data"))
+    strides = builder.extract_value(value, fields.get_field_position("strides"))
+    size = INDEX(kind.dtype.bitwidth // 8)
+    return data, builder.sdiv(builder.extract_value(strides, 0), size, flags=("exact",))
 
 
 def _place(context: Any, builder: Any, kind: Any, value: Any, row: Any, column: Any) -> Any:
