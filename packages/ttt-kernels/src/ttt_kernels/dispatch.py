@@ -6,9 +6,11 @@
 
 import difflib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from ttt_kernels.capability import CAPABILITIES, Capability, Problem
+from ttt_kernels.cpu.kernel import CpuKernel
 from ttt_kernels.errors import KernelUnavailableError
 from ttt_kernels.kernel import InnerLoop, Kernel
 from ttt_kernels.reference.kernel import ReferenceKernel
@@ -16,7 +18,10 @@ from ttt_kernels.reference.kernel import ReferenceKernel
 KERNELS = tuple(CAPABILITIES)
 """Every kernel name the project speaks of, whether or not this installation has it."""
 
-INSTALLED: dict[str, Kernel] = {"reference": ReferenceKernel()}
+INSTALLED: dict[str, Kernel] = {
+    **({"cpu": CpuKernel()} if find_spec("numba") else {}),
+    "reference": ReferenceKernel(),
+}
 """The kernels of this installation by name, the fastest first; the last one refuses nothing."""
 
 

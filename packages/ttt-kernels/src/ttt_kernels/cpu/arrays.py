@@ -1,7 +1,5 @@
 """From torch to what compiled code takes: arrays of one type that share the tensors' memory."""
 
-from collections.abc import Sequence as Listed
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,30 +18,29 @@ def sequence_of(loop: InnerLoop) -> Sequence:
         lead = (loop.q.shape[0], loop.q.shape[2])
         weight, bias = (x.expand(*lead, *x.shape[-n:]) for x, n in ((weight, 2), (bias, 1)))
     shared = weight.dim() == 3
+    q, k, v = (_span(each) for each in tokens)
     return Sequence(
-        *(_span(each) for each in tokens),
-        np.array([each.stride()[:3] for each in tokens], dtype=np.int64),
-        _array(loop.lr),
-        _array(loop.token_eta),
-        _array(weight[None] if shared else weight),
-        _array(bias[None] if shared else bias),
-        _array(loop.ln_w),
-        _array(loop.ln_b),
-        _array(loop.lr).dtype.type(loop.eps),
+        q=q,
+        k=k,
+        v=v,
+        steps=np.array([each.stride()[:3] for each in tokens], dtype=np.int64),
+        lr=array_of(loop.lr),
+        token_eta=array_of(loop.token_eta),
+        weight=array_of(weight[None] if shared else weight),
+        bias=array_of(bias[None] if shared else bias),
+        ln_w=array_of(loop.ln_w),
+        ln_b=array_of(loop.ln_b),
+        eps=array_of(loop.lr).dtype.type(loop.eps),
     )
 
 
-def array_of(tensor: Tensor) -> np.ndarray:
+def flat_array_of(tensor: Tensor) -> np.ndarray:
     """Give a contiguous tensor to compiled code, as flat memory."""
     return tensor.detach().view(-1).numpy()
 
 
-def arrays_of(*tensors: Tensor) -> Listed[np.ndarray]:
-    """Give contiguous tensors to compiled code, in their shapes."""
-    return [_array(tensor) for tensor in tensors]
-
-
-def _array(tensor: Tensor) -> np.ndarray:
+def array_of(tensor: Tensor) -> np.ndarray:
+    """Give a tensor to compiled code, in its shape."""
     return tensor.detach().contiguous().numpy()
 
 

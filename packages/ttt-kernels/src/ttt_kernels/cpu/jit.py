@@ -16,24 +16,35 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numba.extending
 from numba.core import caching
 
 CACHE_VARIABLE = "TTT_KERNELS_CACHE"
 """Environment variable that names the directory of compiled code; empty: keep nothing."""
 
-# No reordering that could hide a NaN or an infinity; sums may be vectorised.
-_OPTIONS = {
+# Products and sums may become one instruction. Nothing may be reordered: the compiler's order
+# depends on names that differ from process to process, and with it the last digit of a result.
+_OPTIONS: dict[str, Any] = {
     "nogil": True,
     "boundscheck": False,
     "error_model": "numpy",
-    "fastmath": {"contract", "nsz", "arcp", "reassoc"},
+    "fastmath": {"contract", "nsz", "arcp"},
 }
 _log = logging.getLogger(__name__)
+
+# Numba's base classes say nothing of the types of their methods.
+_Locator: Any = caching._CacheLocator
+_CacheImpl: Any = caching.CompileResultCacheImpl
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function as part of those that call it."""
     return numba.njit(**_OPTIONS)(function)
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make compiled code out of a function that emits it, as `numba.extending.intrinsic`."""
+    return numba.extending.intrinsic(function)
 
 
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +90,9 @@ def _own_directory(base: str, name: str) -> Path | None:
         return None
 
 
-class _SourcesLocator(caching._CacheLocator):
+class _SourcesLocator(_Locator):
+    """Where a function is kept, and what it was compiled from."""
+
     def __init__(self, function: Callable[..., Any]) -> None:
         self._line = function.__code__.co_firstlineno
         self._digest = sources_digest(Path(inspect.getfile(function)).parent)
@@ -99,14 +112,14 @@ class _SourcesLocator(caching._CacheLocator):
         return cls(py_func)
 
 
-class _SourcesCacheImpl(caching.CompileResultCacheImpl):
-    _locator_classes = [_SourcesLocator]  # noqa: RUF012 - Numba's name
+class _SourcesCacheImpl(_CacheImpl):
+    _locator_classes = (_SourcesLocator,)
 
 
 class _SourcesCache(caching.FunctionCache):
-    _impl_class = _SourcesCacheImpl
+    _impl_class: Any = _SourcesCacheImpl
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:  # noqa: ANN401 - Numba's types
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         found = super().load_overload(sig, target_context)
         if found is None:
             _log.warning(

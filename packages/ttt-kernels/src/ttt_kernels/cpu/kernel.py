@@ -1,8 +1,7 @@
-"""The kernel `cpu`: compiled scans for TTT-Linear and its Adam variant, batched products for MLPs."""
+"""The kernel `cpu`: compiled scans for TTT-Linear and linear-adam, batched products for MLPs."""
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
@@ -16,10 +15,8 @@ class CpuKernel:
         self._batched = ReferenceKernel()
 
     def refusal(self, loop: InnerLoop) -> str | None:
-        """Refuse other devices; see `Kernel`."""
-        if loop.q.device.type != "cpu":
-            return f"the tensors are on {loop.q.device}"
-        return None
+        """Refuse nothing that is in main memory; see `Kernel`."""
+        return None if loop.q.device.type == "cpu" else f"the tensors are on {loop.q.device}"
 
     def saved_like(self, loop: InnerLoop) -> list[Tensor]:
         """Return empty tensors; see `Kernel`."""
@@ -51,7 +48,7 @@ class CpuKernel:
 
 
 def _is_linear(loop: InnerLoop) -> bool:
-    return len(loop.parameters.weights) == 1 and loop.lr.dtype in (torch.float32, torch.float64)
+    return len(loop.parameters.weights) == 1
 
 
 def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:

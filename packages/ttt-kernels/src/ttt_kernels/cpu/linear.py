@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence as Listed
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_kernels.cpu.arrays import array_of, arrays_of, sequence_of
+from ttt_kernels.cpu.arrays import array_of, flat_array_of, sequence_of
 from ttt_kernels.cpu.linear_adam import Adam, adam_scan, adam_scan_back
 from ttt_kernels.cpu.linear_backward import Gradients, scan_back
 from ttt_kernels.cpu.linear_backward import Upstream as Arrived
@@ -34,7 +33,12 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     gradients = saved[0] if saved else nothing
     kept = saved[1:] if by_interval else (nothing.view(0, 0, 0, 0, 0), nothing.view(0, 0, 0, 0))
     outputs = Outputs(
-        array_of(output), *arrays_of(weight, bias), array_of(gradients), *arrays_of(*kept)
+        output=flat_array_of(output),
+        weight=array_of(weight),
+        bias=array_of(bias),
+        gradients=flat_array_of(gradients),
+        kept_weights=array_of(kept[0]),
+        kept_biases=array_of(kept[1]),
     )
     moments = None
     if loop.adam is None:
@@ -67,8 +71,15 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
     dweight, dbias = (new(shape) for shape in state)
     dln_w, dln_b = new(batch, heads, dim), new(batch, heads, dim)
     gradients = Gradients(
-        *(array_of(each) for each in (dq, dk, dv)),
-        *arrays_of(dlr, deta, dweight, dbias, dln_w, dln_b),
+        q=flat_array_of(dq),
+        k=flat_array_of(dk),
+        v=flat_array_of(dv),
+        lr=array_of(dlr),
+        token_eta=array_of(deta),
+        weight=array_of(dweight),
+        bias=array_of(dbias),
+        ln_w=array_of(dln_w),
+        ln_b=array_of(dln_b),
     )
     arrives = [
         _or_zeros(each, shape, loop.lr)
@@ -107,8 +118,16 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
 
 
 def _arrived(arrives: list[Tensor], saved: Listed[Tensor]) -> Arrived:
-    output, *state = arrives
-    return Arrived(array_of(output), *arrays_of(*state), array_of(saved[0]), *arrays_of(*saved[1:]))
+    output, weight, bias = arrives
+    gradients, kept_weights, kept_biases = saved
+    return Arrived(
+        output=flat_array_of(output),
+        weight=array_of(weight),
+        bias=array_of(bias),
+        gradients=flat_array_of(gradients),
+        kept_weights=array_of(kept_weights),
+        kept_biases=array_of(kept_biases),
+    )
 
 
 def _or_zeros(gradient: Tensor | None, shape: torch.Size | tuple[int, ...], like: Tensor) -> Tensor:
@@ -127,10 +146,15 @@ def _adam(loop: InnerLoop) -> tuple[AdamMoments, Adam]:
         for part in (moments.first, moments.second)
     )
     steps = loop.q.shape[1] // loop.mini_batch_size
-    numbers = np.float64  # beta**step is taken before it is rounded
     adam = Adam(
-        *arrays_of(*first, *second),
-        moments.step,
-        *(numbers(each) for each in (settings.lr, settings.beta1, settings.beta2, settings.eps)),
+        first_weight=array_of(first[0]),
+        first_bias=array_of(first[1]),
+        second_weight=array_of(second[0]),
+        second_bias=array_of(second[1]),
+        step=moments.step,
+        lr=settings.lr,
+        beta1=settings.beta1,
+        beta2=settings.beta2,
+        eps=settings.eps,
     )
     return AdamMoments(first, second, moments.step + steps), adam

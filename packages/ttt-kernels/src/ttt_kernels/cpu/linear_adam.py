@@ -66,7 +66,10 @@ def adam_scan(sequence: Any, adam: Any, outputs: Any, first: int, last: int) -> 
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
     tiles = make_tiles(size, dim, sequence.lr, True)
     width = padded(dim, sequence.lr)
-    weight, rows = np.zeros((width, width), sequence.lr.dtype), np.zeros((4, width), sequence.lr.dtype)
+    weight, rows = (
+        np.zeros((width, width), sequence.lr.dtype),
+        np.zeros((4, width), sequence.lr.dtype),
+    )
     sums, sum_rows = np.zeros_like(weight), np.zeros_like(rows)
     for program in range(first, last):
         batch, head = program // heads, program % heads
@@ -110,7 +113,9 @@ def adam_scan_back(
             mini_batch_gradients(sequence, tiles, grads, head, count, False)
             write_gradients(gradients, tiles, grads, head, program, start, count, False)
             if count == size:
-                take_step(sequence, adam, tiles, head.weight, head.rows, sums, sum_rows, program, start)
+                take_step(
+                    sequence, adam, tiles, head.weight, head.rows, sums, sum_rows, program, start
+                )
         end_head(gradients, head, program, heads)
 
 
@@ -145,7 +150,11 @@ def take_step(
             adam.second_weight[batch, head, d],
         )
     move(
-        adam, step, rows[BIAS], sum_rows[BIAS], adam.first_bias[batch, head],
+        adam,
+        step,
+        rows[BIAS],
+        sum_rows[BIAS],
+        adam.first_bias[batch, head],
         adam.second_bias[batch, head],
     )
 

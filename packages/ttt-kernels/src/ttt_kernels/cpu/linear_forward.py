@@ -98,16 +98,16 @@ def read_group(
         for program in range(begin, end):
             batch, head = program // heads, program % heads
             weight, row = weights[program - begin], rows[program - begin]
-            if outputs.kept_biases.shape[0] > 0 and start // size % interval == 0:
-                if count == size or start == 0:
-                    kept = start // size // interval
-                    keep_state(
-                        outputs.kept_weights[batch, head, kept],
-                        outputs.kept_biases[batch, head, kept],
-                        weight,
-                        row,
-                        dim,
-                    )
+            kept = start // size // interval
+            begins = start == kept * interval * size and (count == size or start == 0)
+            if begins and outputs.kept_biases.shape[0] > 0:
+                keep_state(
+                    outputs.kept_weights[batch, head, kept],
+                    outputs.kept_biases[batch, head, kept],
+                    weight,
+                    row,
+                    dim,
+                )
             load_tokens(sequence, tiles, batch, head, start, count)
             learn(sequence, tiles, weight, row, count)
             answer(sequence, tiles, weight, row, count)
@@ -167,9 +167,7 @@ def answer(sequence: Any, tiles: Any, weight: Any, rows: Any, count: int) -> Non
     fill_rows(tiles.answers, rows, BIAS, count)
     multiply_add(tiles.answers, tiles.queries, width, 1, weight, count, dim, width)
     multiply_add(tiles.answers, corrections, tokens, 1, tiles.gradients, count, count, width)
-    standardize(
-        tiles.answers, tiles.answer_inverse_std, rows, count, dim, sequence.eps
-    )
+    standardize(tiles.answers, tiles.answer_inverse_std, rows, count, dim, sequence.eps)
 
 
 @jit

@@ -158,9 +158,7 @@ def correction_gradients(
 
 
 @jit
-def step_gradients(
-    sequence: Any, tiles: Any, grads: Any, head: Any, count: int, dim: int
-) -> None:
+def step_gradients(sequence: Any, tiles: Any, grads: Any, head: Any, count: int, dim: int) -> None:
     """Go back through W' = W - (e * k)^T g, b' = b - e^T g: to g, e and, by features, to k."""
     vector, tokens, width = vector_length(tiles.keys), tiles.causal.shape[1], tiles.keys.shape[1]
     last_eta = sequence.token_eta[count - 1]
@@ -178,9 +176,7 @@ def step_gradients(
         grads.drates[0, i] += dstep * last_eta
         head.deta[0, count - 1] += dstep * tiles.rates[0, i]
     fill_zeros(by_feature, width)
-    multiply_add(
-        by_feature, head.dweight, width, 1, grads.gradients_by_feature, dim, dim, tokens
-    )
+    multiply_add(by_feature, head.dweight, width, 1, grads.gradients_by_feature, dim, dim, tokens)
     for j in range(0, tokens, vector):
         steps = load(tiles.rates, 0, j) * -last_eta
         for d in range(dim):
@@ -236,9 +232,7 @@ def query_gradients(tiles: Any, grads: Any, head: Any, count: int, dim: int) -> 
 
 
 @jit
-def key_gradients(
-    tiles: Any, grads: Any, head: Any, count: int, dim: int, learned: bool
-) -> None:
+def key_gradients(tiles: Any, grads: Any, head: Any, count: int, dim: int, learned: bool) -> None:
     """Complete the gradient of the keys, in `dtargets`."""
     tokens, width = tiles.causal.shape[1], tiles.keys.shape[1]
     multiply_add(grads.dtargets, grads.dnormed, width, 1, head.by_output, count, dim, width)

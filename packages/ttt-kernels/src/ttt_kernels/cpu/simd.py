@@ -5,14 +5,14 @@ back to memory: 25 GFLOP/s, where large products reach 150 on the same core. So 
 is emitted here, in LLVM's own terms and for any machine it knows.
 """
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from ttt_kernels.cpu.jit import jit
+from ttt_kernels.cpu.jit import intrinsic, jit
 from ttt_kernels.cpu.vector import INDEX, VECTOR_BYTES, Vector, broadcast, matrix, vector_length
 
 _WIDE = (4, 2 if VECTOR_BYTES == 32 else 4)
@@ -68,7 +68,7 @@ def _tile(num_rows: int, num_vectors: int) -> Any:
     ) -> Any:
         del typing_context
         arguments = (out, i, j, a, row_step, inner_step, b, inner)
-        return types.void(*arguments), lambda *parts: _emit_tile(num_rows, num_vectors, *parts)
+        return types.void(*arguments), partial(_emit_tile, num_rows, num_vectors)
 
     return add_tile
 
@@ -161,4 +161,3 @@ def _sum_terms(builder: Any, inner: Any, starts: list[Any], add_term: Any) -> li
             phi.add_incoming(next_, loop)
         begin, sums = reached, results
     return sums
-

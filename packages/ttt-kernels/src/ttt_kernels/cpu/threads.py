@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import torch
 
@@ -19,7 +20,7 @@ def share(work: Callable[[int, int], None], count: int) -> None:
         return
     borders = [count * part // threads for part in range(threads + 1)]
     pool = _pool(os.getpid(), threads)
-    for done in [pool.submit(work, *part) for part in zip(borders, borders[1:], strict=False)]:
+    for done in [pool.submit(work, *part) for part in pairwise(borders)]:
         done.result()
 
 

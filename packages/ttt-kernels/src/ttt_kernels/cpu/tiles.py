@@ -139,8 +139,11 @@ def load_head(sequence: Any, weight: Any, rows: Any, batch: int, head: int) -> N
     dim = sequence.ln_w.shape[1]
     shared = sequence.weight.shape[0] == 1
     copy_state(
-        weight, rows, sequence.weight[0 if shared else batch, head],
-        sequence.bias[0 if shared else batch, head], dim
+        weight,
+        rows,
+        sequence.weight[0 if shared else batch, head],
+        sequence.bias[0 if shared else batch, head],
+        dim,
     )
     for d in range(dim):
         rows[LN_W, d] = sequence.ln_w[head, d]

@@ -17,7 +17,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model
+
+from ttt_kernels.cpu.jit import intrinsic
 
 
 def _vector_bytes() -> int:
@@ -74,6 +76,7 @@ def _emit(instruction: str) -> Any:
     return lower
 
 
+_register: Any = infer_global
 for _operator, _instruction in (
     (operator.add, "fadd"),
     (operator.iadd, "fadd"),
@@ -81,7 +84,7 @@ for _operator, _instruction in (
     (operator.isub, "fsub"),
     (operator.mul, "fmul"),
 ):
-    infer_global(_operator)(type(f"_{_instruction}", (_Arithmetic,), {}))
+    _register(_operator)(type(f"_{_instruction}", (_Arithmetic,), {}))
     for _sides in ((Vector, Vector), (Vector, types.Float), (types.Float, Vector)):
         lower_builtin(_operator, *_sides)(_emit(_instruction))
 
@@ -98,8 +101,13 @@ def broadcast(builder: Any, value: Any, vector: Any) -> Any:
 def vector_length(typing_context: Any, array: Any) -> Any:
     """Numbers of an array's type in a vector, a constant to the compiler."""
     del typing_context
-    count = Vector(array.dtype).count
-    return types.intp(array), lambda *_: INDEX(count)
+    count = INDEX(Vector(array.dtype).count)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        del context, builder, sig, args
+        return count
+
+    return types.intp(array), emit
 
 
 @intrinsic
@@ -117,7 +125,7 @@ def zeros(typing_context: Any, array: Any) -> Any:
 @intrinsic
 def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     """Read a vector from a C-contiguous matrix, from (row, column) on."""
-    del typing_context
+    del typing_context, row, column
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _place(context, builder, sig.args[0], *args)
@@ -129,7 +137,7 @@ def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
 @intrinsic
 def store(typing_context: Any, array: Any, row: Any, column: Any, vector: Any) -> Any:
     """Write a vector into a C-contiguous matrix, from (row, column) on."""
-    del typing_context
+    del typing_context, row, column
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _place(context, builder, sig.args[0], *args[:3])
