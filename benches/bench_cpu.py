@@ -20,8 +20,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
@@ -29,12 +29,12 @@ from torch import Tensor
 
 from ttt_config import RunConfig, resolve
 from ttt_core.inner import InnerModel
+from ttt_data import Batch
 from ttt_kernels import ttt_linear_adam, ttt_mlp
 from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters, SGDUpdate, scan
 from ttt_layer import TTTModel
 from ttt_training.learner import Learner
 from ttt_training.step import take_step
-from ttt_data import Batch
 
 KINDS = ("linear", "linear-adam", "mlp")
 ADAM = AdamUpdate(lr=0.001, beta1=0.9, beta2=0.999)
@@ -73,21 +73,20 @@ class Layer:
             return torch.randn(size, generator=rng) * std
 
         widths = [(d, 4 * d), (4 * d, d)] if kind == "mlp" else [(d, d)]
-        self.tokens = [normal(b, t, h, d, std=0.3) for _ in range(3)]
+        self.q, self.k, self.v = (normal(b, t, h, d, std=0.3) for _ in range(3))
         self.token_eta = 1.0 / torch.arange(1, m + 1)
         self.lr = torch.rand(b, t, h, generator=rng) * (0.1 if kind == "mlp" else 1.0) / d
         self.weights = tuple(normal(h, i, o, std=0.02) for i, o in widths)
         self.biases = tuple(torch.zeros(h, o) for _, o in widths)
-        self.norm = [torch.ones(h, d), torch.zeros(h, d)]
+        self.ln_w, self.ln_b = torch.ones(h, d), torch.zeros(h, d)
         zeros = (torch.zeros(b, h, d, d), torch.zeros(b, h, d))
         self.moments = (zeros, zeros)
         self.upstream = normal(b, t, h, d)
 
     def leaves(self) -> list[Tensor]:
         """Everything a gradient is asked for."""
-        return [
-            *self.tokens, self.token_eta, self.lr, *self.weights, *self.biases, *self.norm
-        ]
+        tokens = (self.q, self.k, self.v, self.token_eta, self.lr)
+        return [*tokens, *self.weights, *self.biases, self.ln_w, self.ln_b]
 
     def run(self, how: str, *, backward: bool, interval: int | None = None) -> None:
         """Compute the layer by a kernel of that name, or by `eager` autograd."""
@@ -103,9 +102,14 @@ class Layer:
         adam = self.kind == "linear-adam"
         moments = AdamMoments(*self.moments, 0) if adam else None
         return scan(
-            *(*self.tokens, self.token_eta, self.lr),
+            self.q,
+            self.k,
+            self.v,
+            self.token_eta,
+            self.lr,
             InnerParameters(self.weights, self.biases, moments),
-            *self.norm,
+            self.ln_w,
+            self.ln_b,
             update=ADAM if adam else SGDUpdate(),
             mini_batch_size=self.size,
             eps=1e-6,
@@ -113,24 +117,47 @@ class Layer:
 
     def kernel(self, name: str, interval: int | None) -> Tensor:
         """The public function."""
-        arguments = (*self.tokens, self.token_eta, self.lr)
-        options = {"mini_batch_size": self.size, "kernel": name, "checkpoint_interval": interval}
         if self.kind == "linear-adam":
             return ttt_linear_adam(
-                *arguments,
-                *(self.weights[0], self.biases[0], *self.norm, *self.moments, 0),
+                self.q,
+                self.k,
+                self.v,
+                self.token_eta,
+                self.lr,
+                self.weights[0],
+                self.biases[0],
+                self.ln_w,
+                self.ln_b,
+                *(self.moments[0], self.moments[1], 0),
                 beta1=ADAM.beta1,
                 beta2=ADAM.beta2,
                 adam_lr=ADAM.lr,
-                **options,
+                mini_batch_size=self.size,
+                kernel=name,
+                checkpoint_interval=interval,
             )[0]
-        return ttt_mlp(*arguments, self.weights, self.biases, *self.norm, **options)[0]
+        return ttt_mlp(
+            self.q,
+            self.k,
+            self.v,
+            self.token_eta,
+            self.lr,
+            self.weights,
+            self.biases,
+            self.ln_w,
+            self.ln_b,
+            mini_batch_size=self.size,
+            kernel=name,
+            checkpoint_interval=interval,
+        )[0]
 
     def flops(self) -> float:
         """Of the matrix products of the forward pass; the backward pass has three times as many."""
-        b, t, h, d = self.tokens[0].shape
+        b, t, h, _ = self.q.shape
         products = sum(3 * w.shape[1] * w.shape[2] for w in self.weights)
-        products += sum(w.shape[1] * w.shape[2] for w in self.weights[1:])  # back to the first layer
+        products += sum(
+            w.shape[1] * w.shape[2] for w in self.weights[1:]
+        )  # back to the first layer
         tiles = sum(self.size * (w.shape[1] + w.shape[2]) for w in self.weights)
         return 2.0 * b * t * h * (products + tiles)
 
@@ -244,8 +271,7 @@ def compile_table(options: argparse.Namespace) -> Iterator[str]:
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
             times = [
-                float(in_another_process("first", kind, TTT_KERNELS_CACHE=folder))
-                for _ in range(2)
+                float(in_another_process("first", kind, TTT_KERNELS_CACHE=folder)) for _ in range(2)
             ]
         yield row(kind, *(f"{each:.2f}" for each in times))
 
@@ -253,13 +279,15 @@ def compile_table(options: argparse.Namespace) -> Iterator[str]:
 def in_another_process(*words: str, **environment: str) -> str:
     """Ask a fresh process, which has the peaks and the first calls to itself."""
     command = [sys.executable, __file__, "--child", *words]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - this very file
         command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
     )
     return done.stdout
 
 
-def child(what: str, kind: str, how: str = "cpu", interval: str = "None", tokens: str = "64") -> None:
+def child(
+    what: str, kind: str, how: str = "cpu", interval: str = "None", tokens: str = "64"
+) -> None:
     """Answer `in_another_process`."""
     torch.set_num_threads(1)
     layer = Layer(kind, Shape(tokens=int(tokens)))
@@ -304,7 +332,7 @@ def training_step(
     batch = Batch(ids, ids)
 
     def step() -> None:
-        with eager_inner_loop() if eager else patch.object(sys, "argv", sys.argv):
+        with eager_inner_loop() if eager else nullcontext():
             take_step(learner, batch, step=1, settings=config.train)
 
     return step
@@ -329,21 +357,34 @@ def eager_inner_loop() -> Iterator[None]:
     """Let the public functions be the scan under autograd."""
 
     def run(
-        q: Tensor, k: Tensor, v: Tensor, token_eta: Tensor, lr: Tensor,
-        weights: Sequence[Tensor], biases: Sequence[Tensor], ln_w: Tensor, ln_b: Tensor,
-        *, mini_batch_size: int, eps: float, **_: object,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        token_eta: Tensor,
+        lr: Tensor,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        ln_w: Tensor,
+        ln_b: Tensor,
+        *,
+        mini_batch_size: int,
+        eps: float,
+        **_options: object,
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        start = InnerParameters(tuple(weights), tuple(biases))
         out, end = scan(
-            *(q, k, v, token_eta, lr, InnerParameters(tuple(weights), tuple(biases)), ln_w, ln_b),
+            *(q, k, v, token_eta, lr, start, ln_w, ln_b),
             update=SGDUpdate(),
             mini_batch_size=mini_batch_size,
             eps=eps,
         )
         return out, end.weights, end.biases
 
-    def run_linear(*arguments: Tensor, **options: int) -> tuple[Tensor, Tensor, Tensor]:
-        *tokens, weight, bias, ln_w, ln_b = arguments
-        out, weights, biases = run(*tokens, (weight,), (bias,), ln_w, ln_b, **options)
+    def run_linear(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        q, k, v, token_eta, lr, weight, bias, ln_w, ln_b = arguments
+        out, weights, biases = run(
+            q, k, v, token_eta, lr, (weight,), (bias,), ln_w, ln_b, **options
+        )
         return out, weights[0], biases[0]
 
     with (
@@ -354,7 +395,7 @@ def eager_inner_loop() -> Iterator[None]:
 
 
 def compare(runs: Sequence[Callable[[], None]], rounds: int) -> list[Spread]:
-    """Time several functions, one after the other in each round, after a round that does not count."""
+    """Time several functions in turn, after a round that does not count."""
     times: list[list[float]] = [[] for _ in runs]
     for number in range(rounds + 1):
         for run, taken in zip(runs, times, strict=True):
@@ -378,7 +419,9 @@ def peak_flops() -> float:
 
 def row(*cells: object) -> str:
     """A line of a table."""
-    return "  ".join(f"{cell!s:<26}" if not number else f"{cell!s:<22}" for number, cell in enumerate(cells))
+    return "  ".join(
+        f"{cell!s:<26}" if not number else f"{cell!s:<22}" for number, cell in enumerate(cells)
+    )
 
 
 TABLES: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
