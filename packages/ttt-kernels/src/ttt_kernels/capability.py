@@ -77,7 +77,7 @@ class Capability:
         """Say why the kernel is not part of this installation."""
         if self.needs is not None and importlib.util.find_spec(self.needs) is None:
             return f"{self.needs} is not installed"
-        return "this version does not have it"
+        return "not in this version"
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -85,7 +85,12 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-_GPU = {"kinds": ("linear",), "devices": ("cuda",), "dtypes": (torch.float32,)}
+_GPU = {
+    "kinds": ("linear",),
+    "devices": ("cuda",),
+    "dtypes": (torch.float32,),
+    "shapes": "not settled",
+}
 
 CAPABILITIES: dict[str, Capability] = {
     "reference": Capability(about="batched matrix products of torch; the oracle of all others"),

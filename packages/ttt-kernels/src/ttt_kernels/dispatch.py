@@ -5,10 +5,11 @@
 """
 
 import difflib
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from ttt_kernels.capability import CAPABILITIES, Problem
+from ttt_kernels.capability import CAPABILITIES, Capability, Problem
 from ttt_kernels.cpu.kernel import CpuKernel
 from ttt_kernels.errors import KernelUnavailableError
 from ttt_kernels.kernel import InnerLoop, Kernel
@@ -29,6 +30,36 @@ class KernelChoice(NamedTuple):
 
     kernel: str
     reason: str
+
+
+@dataclass(frozen=True)
+class KernelStatus:
+    """A kernel the project speaks of.
+
+    Attributes:
+        name: of the kernel.
+        available: whether this installation has it.
+        reason: why it has not.
+        capability: what it can compute.
+    """
+
+    name: str
+    available: bool
+    reason: str | None
+    capability: Capability
+
+
+def kernel_statuses() -> list[KernelStatus]:
+    """Every kernel name, the available ones first and of these the fastest first."""
+    return [
+        KernelStatus(
+            name,
+            available=name in INSTALLED,
+            reason=None if name in INSTALLED else CAPABILITIES[name].missing(),
+            capability=CAPABILITIES[name],
+        )
+        for name in dict.fromkeys((*INSTALLED, *KERNELS))
+    ]
 
 
 def available_kernels() -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def adam_scan_back(
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
     tiles = make_tiles(size, dim, sequence.lr, False)
     width = padded(dim, sequence.lr)
-    grads = make_gradient_tiles(padded(size, sequence.lr), width, sequence.lr)
+    grads = make_gradient_tiles(tiles)
     head = pick(make_heads(padded(size, sequence.lr), width, sequence.lr), 0)
     sums, sum_rows = np.zeros_like(head.weight), np.zeros_like(head.rows)
     for program in range(first, last):

@@ -24,7 +24,9 @@ from ttt_kernels.cpu.tiles import (
     BIAS,
     LN_B,
     LN_W,
+    clear_padding,
     copy_state,
+    fill_zeros,
     load_head,
     load_tokens,
     make_tiles,
@@ -110,7 +112,7 @@ def scan_back(
     heads, dim = sequence.ln_w.shape
     size = len(sequence.token_eta)
     tiles = make_tiles(size, dim, sequence.lr, False)
-    grads = make_gradient_tiles(padded(size, sequence.lr), padded(dim, sequence.lr), sequence.lr)
+    grads = make_gradient_tiles(tiles)
     group = make_heads(padded(size, sequence.lr), padded(dim, sequence.lr), sequence.lr)
     begin = first
     while begin < last:
@@ -156,8 +158,10 @@ def start_head(sequence: Any, upstream: Any, head: Any, program: int) -> None:
     heads, dim = sequence.ln_w.shape
     batch, number = program // heads, program % heads
     load_head(sequence, head.weight, head.rows, batch, number)
-    head.drows[:] = 0
-    head.deta[:] = 0
+    fill_zeros(head.by_output, head.by_output.shape[0])
+    fill_zeros(head.dweight, head.dweight.shape[0])
+    fill_zeros(head.drows, 4)
+    fill_zeros(head.deta, 1)
     copy_state(
         head.dweight, head.drows, upstream.weight[batch, number], upstream.bias[batch, number], dim
     )
@@ -275,6 +279,7 @@ def walk_back(sequence: Any, tiles: Any, head: Any, kept: Any, at: int, dim: int
             ascent = kept[at + i * dim + d] * step
             tiles.descents[i, d] = ascent
             head.rows[BIAS, d] += ascent
+    clear_padding(tiles.descents, size, dim)
     multiply_add(head.weight, tiles.keys, 1, width, tiles.descents, dim, size, width)
     multiply_add(head.by_output, tiles.descents, 1, width, tiles.keys, dim, size, width)
 
@@ -293,6 +298,7 @@ def load_upstream(
             store(grads.doutput, i, d, load(output, 0, at + d))
         for d in range(whole, dim):
             grads.doutput[i, d] = output[at + d]
+    clear_padding(grads.doutput, count, dim)
 
 
 @jit

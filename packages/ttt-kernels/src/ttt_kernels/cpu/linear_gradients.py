@@ -38,9 +38,10 @@ class GradientTiles(NamedTuple):
 
     Attributes:
         doutput: of the output, then of the queries, (M', D').
+        dinner: `danswers` and below them `dnormed`, (2 M', D').
         danswers: of q W_i + b_i, (M', D').
-        dgradients: of g, (M', D').
         dnormed: of k W + b, (M', D').
+        dgradients: of g, (M', D').
         dtargets: of k, while it holds only what comes through v - k: -d(v - k), (M', D').
         through_state: k dW' + db', (M', D').
         gradients_by_feature: (D', M').
@@ -50,9 +51,10 @@ class GradientTiles(NamedTuple):
     """
 
     doutput: Any
+    dinner: Any
     danswers: Any
-    dgradients: Any
     dnormed: Any
+    dgradients: Any
     dtargets: Any
     through_state: Any
     gradients_by_feature: Any
@@ -62,18 +64,21 @@ class GradientTiles(NamedTuple):
 
 
 @jit
-def make_gradient_tiles(tokens: int, width: int, like: Any) -> Any:
-    """Allocate tiles of zeros for M' tokens of D' features."""
-    kind = like.dtype
+def make_gradient_tiles(tiles: Any) -> Any:
+    """Allocate what `Tiles` has no memory for; what it needs no more is used again."""
+    tokens, width = tiles.keys.shape
+    kind = tiles.keys.dtype
+    dinner = np.zeros((2 * tokens, width), kind)
     return GradientTiles(
         np.zeros((tokens, width), kind),
+        dinner,
+        dinner[:tokens],
+        dinner[tokens:],
         np.zeros((tokens, width), kind),
-        np.zeros((tokens, width), kind),
-        np.zeros((tokens, width), kind),
-        np.zeros((tokens, width), kind),
-        np.zeros((tokens, width), kind),
+        tiles.descents,
+        tiles.answers,
         np.zeros((width, tokens), kind),
-        np.zeros((width, tokens), kind),
+        tiles.keys_by_feature,
         np.zeros((tokens, tokens), kind),
         np.zeros((1, tokens), kind),
     )
@@ -247,8 +252,12 @@ def key_gradients(tiles: Any, grads: Any, head: Any, count: int, dim: int, learn
 def state_gradients(tiles: Any, grads: Any, head: Any, count: int, dim: int) -> None:
     """Add what the mini-batch says of the state at its start."""
     width = tiles.keys.shape[1]
-    multiply_add(head.dweight, tiles.queries, 1, width, grads.danswers, dim, count, width)
-    multiply_add(head.dweight, tiles.keys, 1, width, grads.dnormed, dim, count, width)
+    tokens = tiles.keys.shape[0]
+    if count == len(tiles.inverse_std):
+        multiply_add(head.dweight, tiles.inputs, 1, width, grads.dinner, dim, 2 * tokens, width)
+    else:
+        multiply_add(head.dweight, tiles.queries, 1, width, grads.danswers, dim, count, width)
+        multiply_add(head.dweight, tiles.keys, 1, width, grads.dnormed, dim, count, width)
     for d in range(0, width, vector_length(tiles.keys)):
         total = load(head.drows, BIAS, d)
         for i in range(count):

@@ -50,8 +50,9 @@ class Tiles(NamedTuple):
     Attributes:
         causal: ones where j <= i, (M', M').
         rates: lr_j, (1, M').
-        keys: (M', D').
-        queries: (M', D').
+        inputs: the queries and below them the keys, (2 M', D').
+        queries: the first half of `inputs`, (M', D').
+        keys: the second.
         targets: v - k, (M', D').
         keys_by_feature: (D', M').
         normed: standardized inner outputs of the keys, (M', D').
@@ -66,8 +67,9 @@ class Tiles(NamedTuple):
 
     causal: Any
     rates: Any
-    keys: Any
+    inputs: Any
     queries: Any
+    keys: Any
     targets: Any
     keys_by_feature: Any
     normed: Any
@@ -115,11 +117,13 @@ def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
     gradients = targets if shared else np.zeros((tokens, width), kind)
     answers = normed if shared else np.zeros((tokens, width), kind)
     descents = normed if shared else np.zeros((tokens, width), kind)
+    inputs = np.zeros((2 * tokens, width), kind)
     return Tiles(
         causal,
         np.zeros((1, tokens), kind),
-        np.zeros((tokens, width), kind),
-        np.zeros((tokens, width), kind),
+        inputs,
+        inputs[:tokens],
+        inputs[tokens:],
         targets,
         np.zeros((width, tokens), kind),
         normed,
@@ -135,8 +139,13 @@ def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
 
 @jit
 def load_head(sequence: Any, weight: Any, rows: Any, batch: int, head: int) -> None:
-    """Load W0 (D', D'), b0 and the layer norm of one head."""
+    """Load W0 (D', D'), b0 and the layer norm of one head, and zeros into the padding.
+
+    The head that was there before may have left something that is no number.
+    """
     dim = sequence.ln_w.shape[1]
+    fill_zeros(weight, weight.shape[0])
+    fill_zeros(rows, 4)
     shared = sequence.weight.shape[0] == 1
     copy_state(
         weight,
@@ -192,7 +201,18 @@ def load_tokens(sequence: Any, tiles: Any, batch: int, head: int, start: int, co
             tiles.queries[i, d] = q[at_q + d]
             tiles.keys[i, d] = key
             tiles.targets[i, d] = v[at_v + d] - key
+    clear_padding(tiles.queries, count, dim)
+    clear_padding(tiles.keys, count, dim)
+    clear_padding(tiles.targets, count, dim)
     transpose(tiles.keys_by_feature, tiles.keys, count, dim)
+
+
+@jit
+def clear_padding(tile: Any, count: int, dim: int) -> None:
+    """Write zeros behind the features: what was there may be no number, which no mask removes."""
+    for i in range(count):
+        for d in range(dim, tile.shape[1]):
+            tile[i, d] = 0
 
 
 @jit
