@@ -12,7 +12,7 @@ from ttt_config.errors import IncompatibleError, InvalidValueError
 from ttt_layer.block import BlockState, TTTBlock
 from ttt_layer.init import init_parameters
 from ttt_layer.norm import RMSNorm
-from ttt_layer.rope import Rotation, rotation
+from ttt_layer.rope import rotation
 from ttt_layer.state import ModelState, model_identity
 
 
@@ -128,7 +128,7 @@ class TTTModel(nn.Module):
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _read(
-        self, block: nn.Module, h: Tensor, rotary: Rotation | None, begin: BlockState
+        self, block: nn.Module, h: Tensor, rotary: Tensor | None, begin: BlockState
     ) -> tuple[Tensor, BlockState]:
         if self.activation_checkpointing and torch.is_grad_enabled():
             return checkpoint(
@@ -136,7 +136,7 @@ class TTTModel(nn.Module):
             )
         return block(h, rotary, begin)
 
-    def _rotation(self, positions: Tensor) -> Rotation | None:
+    def _rotation(self, positions: Tensor) -> Tensor | None:
         """Angles for q and k, computed once for all blocks."""
         config = self.config
         if config.pos_encoding == "rope":
