@@ -1,5 +1,6 @@
 """The inner loop of Test-Time-Training layers: tensors in, tensors out."""
 
+from ttt_kernels.decode import decode_step, read_open_tokens
 from ttt_kernels.dispatch import KERNELS, KernelChoice, available_kernels, choose_kernel
 from ttt_kernels.errors import KernelError, KernelUnavailableError, ShapeError
 from ttt_kernels.ops import ttt_linear, ttt_linear_adam, ttt_mlp
@@ -12,6 +13,8 @@ __all__ = [
     "ShapeError",
     "available_kernels",
     "choose_kernel",
+    "decode_step",
+    "read_open_tokens",
     "ttt_linear",
     "ttt_linear_adam",
     "ttt_mlp",

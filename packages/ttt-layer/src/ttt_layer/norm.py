@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 
 class RMSNorm(nn.Module):
@@ -28,7 +29,9 @@ class RMSNorm(nn.Module):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         uncast = x.dtype == wide.dtype == self.weight.dtype
         if uncast and not torch.compiler.is_compiling():  # the compiler does this by itself
-            return _Scaled.apply(x, self.weight, self.eps)
+            if torch.is_grad_enabled():
+                return _Scaled.apply(x, self.weight, self.eps)
+            return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
         normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return self.weight * normed.to(x.dtype)
 
@@ -40,14 +43,16 @@ class _Scaled(torch.autograd.Function):
     """
 
     @staticmethod
+    # pyrefly: ignore[bad-override] - torch declares *args
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # noqa: ANN401
-        """X (..., C), weight (C,)."""
+        """Take x (..., C), the weight (C,) and eps."""
         inverse = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, inverse)
         return (x * inverse).mul_(weight)
 
     @staticmethod
     @once_differentiable
+    # pyrefly: ignore[bad-override] - torch declares *args
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
         """Normalised x is computed again rather than kept."""
         x, weight, inverse = ctx.saved_tensors

@@ -101,10 +101,10 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
         own = {each.untyped_storage()._cdata for each in model.parameters()}
         kept.follow(model)
         ids = torch.zeros(rows, length, dtype=torch.long)
-        with torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor):
-            with autocast(device, config.train.dtype):
-                hidden, _ = model.hidden(ids)
-                cross_entropy(hidden, model.head, ids)
+        keeping = torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor)
+        with keeping, autocast(device, config.train.dtype):
+            hidden, _ = model.hidden(ids)
+            cross_entropy(hidden, model.head, ids)
         parameters = sum(each.untyped_storage().nbytes() for each in model.parameters())
         sizes = kept.bytes_by_block(without=own)
     activations = sum(sizes.values())

@@ -77,6 +77,7 @@ class _CrossEntropy(torch.autograd.Function):
     """Hidden states (N, C), head (V, C) and targets (N,) to the mean loss."""
 
     @staticmethod
+    # pyrefly: ignore[bad-override] - torch declares *args
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN401
         """Compute the loss and, if they are needed, the gradients of its sum over tokens."""
         count = (targets != IGNORED_TARGET).sum()
@@ -89,6 +90,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    # pyrefly: ignore[bad-override] - torch declares *args
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Scale the gradients in place, for they are large; torch refuses to do so again."""
         d_hidden, d_head, count = ctx.saved_tensors
