@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "QUICKSTART.md", "CONTRIBUTING.md", "docs/data.md", "docs/reliability.md"]
+DOCUMENTS = [
+    *("README.md", "QUICKSTART.md", "CONTRIBUTING.md"),
+    *("docs/data.md", "docs/kernels.md", "docs/reliability.md"),
+]
 LINKING = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
@@ -27,6 +30,14 @@ SHORTENED = {
     "python scripts/bench_data.py --gigabyte": "python scripts/bench_data.py --help",
     "python scripts/check_readers.py": "python scripts/check_readers.py --documents 40",
     "make fmt": "make --dry-run fmt",
+    "ttt kernels check": "ttt kernels check --help",
+    "ttt kernels check --kernel cpu": "ttt kernels check --kernel reference",
+    ".venv/bin/python -m pytest -q packages/ttt-kernels packages/ttt-core": (
+        "test -d packages/ttt-kernels/tests -a -d packages/ttt-core/tests"
+    ),
+    ".venv/bin/python scripts/measure_walk_back.py": (
+        "python scripts/measure_walk_back.py --tokens 64 --lr-scale 1"
+    ),
 }
 
 

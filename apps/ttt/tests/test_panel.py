@@ -42,6 +42,7 @@ START = RunStarted(
     model="linear",
     parameters=5,
     device="cpu",
+    kernel="reference (the fastest that can)",
     steps=300,
     tokens_per_step=2048,
     unigram_entropy=6.0,

@@ -45,7 +45,7 @@ def test_a_run_tells_what_it_is_how_it_goes_and_what_it_came_to(
     assert (code, err) == (0, "")
     lines = [line.split("  ")[0] for line in printed.splitlines()]
     assert lines == [
-        *("data", "tokenizer", "model", "device", "plan", "unigram"),
+        *("data", "tokenizer", "model", "device", "kernel", "plan", "unigram"),
         *("step 1/4", "step 2/4", f"saved {out}/checkpoints/step-000002"),
         *("step 4/4", "eval 4/4", f"saved {out}/checkpoints/step-000004"),
         *("val loss", "unigram", "difference", "inner loss", "artifacts", "try"),
@@ -103,11 +103,12 @@ def test_a_taken_directory_is_one_line_and_overwrite_replaces_it(
         (("--vocab-size", "10"), 3, "`model.vocab_size` is 10, but the tokenizer"),
         (("--tokenizer", "nowhere.json"), 4, "nowhere.json"),
         (("--data", "nowhere.txt"), 4, "nowhere.txt"),
+        (("--kernel", "tile", "--data", "nowhere.txt"), 6, "kernel `tile` is not available here"),
         (("--lr", "1e30"), 7, "step 2: loss nan"),
     ],
 )
 def test_what_cannot_work_is_one_line(
-    train: Callable, tmp_path: Path, flags: tuple[str, str], code: int, message: str
+    train: Callable, tmp_path: Path, flags: tuple[str, ...], code: int, message: str
 ) -> None:
     out = str(tmp_path / "run")
     found = train("--warmup-steps", "0", "--out", out, "--quiet", *flags)
@@ -115,6 +116,19 @@ def test_what_cannot_work_is_one_line(
     assert found.err.startswith("error: ")
     assert message in found.err
     assert found.err.count("\n") == 1
+
+
+def test_the_kernel_of_a_run_and_the_reason_are_shown_and_kept(
+    train: Callable, ttt: Callable, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "run")
+    shown = train("--layer-type", "linear,fused-tile-multi", "--out", out).out
+    row = next(line for line in shown.splitlines() if line.startswith("kernel "))
+    assert " in 1 layer (the fastest for linear here); " in row
+    assert " in 1 layer (`tile-multi` is not available here: " in row
+    assert json.loads(ttt("info", out, "--json").out)["model"]["kernel"] in row
+    planned = train("--out", str(tmp_path / "plan"), "--kernel", "reference", "--dry-run").out
+    assert "reference (asked for by name)" in planned
 
 
 def test_help_and_bad_values_never_import_torch() -> None:

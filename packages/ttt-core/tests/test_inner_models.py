@@ -2,13 +2,14 @@
 
 from typing import get_args
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ttt_config import InnerConfig
+from ttt_config import InnerConfig, ModelConfig
 from ttt_config.mix import InnerKind, LayerSpec
 from ttt_core import (
     TTTMLP,
@@ -16,6 +17,7 @@ from ttt_core import (
     InnerModel,
     InnerState,
     build_inner,
+    choose_kernels,
     record_inner_traces,
 )
 from ttt_kernels import KernelUnavailableError
@@ -175,10 +177,25 @@ def test_a_kernel_in_the_layer_type_falls_back_and_one_asked_for_does_not(
 ) -> None:
     spec = LayerSpec("linear", "tile-multi")
     inner = build_inner(spec, DIM, HEADS, InnerConfig())
-    assert inner.options["kernel"] == "reference"
+    assert inner.options["kernel"] == "auto"
     assert "`tile-multi` is not available here" in caplog.text
+    named = build_inner(spec, DIM, HEADS, InnerConfig(kernel="reference"))
+    assert named.options["kernel"] == "reference"
     with pytest.raises(KernelUnavailableError, match="`tile` is not available"):
         build_inner(spec, DIM, HEADS, InnerConfig(kernel="tile"))
+
+
+def test_the_kernel_of_each_layer_is_known_before_the_model_is_built() -> None:
+    config = ModelConfig(layer_type="2*linear,fused-tile-multi", num_layers=3)
+    first, second, third = choose_kernels(config, "cpu")
+    assert first == second
+    assert first.reason == "the fastest for linear here"
+    assert third.kernel == first.kernel
+    assert third.reason.startswith("`tile-multi` is not available here: ")
+    assert {each.kernel for each in choose_kernels(config, "cuda")} == {"reference"}
+    asked = msgspec.structs.replace(config, inner=InnerConfig(kernel="cpu"))
+    with pytest.raises(KernelUnavailableError, match="`cpu` "):
+        choose_kernels(asked, "cuda")
 
 
 def test_a_fused_layer_type_makes_the_same_module_as_its_kind() -> None:

@@ -13,9 +13,21 @@ from inner_inputs import InnerInputs, make_inputs
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ttt_kernels.kernel import InnerLoop, Upstream
+from ttt_kernels.cpu.kernel import CpuKernel
+from ttt_kernels.kernel import InnerLoop, Kernel, Upstream
 from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters, SGDUpdate, scan
 from ttt_kernels.reference.kernel import ReferenceKernel
+
+KERNELS: dict[str, Kernel] = {"reference": ReferenceKernel(), "cpu": CpuKernel()}
+kernel: Kernel = KERNELS["reference"]
+
+
+@pytest.fixture(autouse=True, scope="module", params=list(KERNELS))
+def _each_kernel(request: pytest.FixtureRequest) -> None:
+    """Run all tests of this module with each kernel."""
+    global kernel  # noqa: PLW0603 - hypothesis allows no fixture that is made for each test
+    kernel = KERNELS[request.param]
+
 
 ADAM = AdamUpdate(lr=0.05, beta1=0.9, beta2=0.99)
 
@@ -71,7 +83,7 @@ def by_hand(
     interval: int | None,
     upstream: Sequence[Tensor | None],
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
-    kernel, loop, layers = ReferenceKernel(), loop_of(x, adam, interval), len(x.weights)
+    loop, layers = loop_of(x, adam, interval), len(x.weights)
     result = kernel.forward(loop, save=True)
     assert [t.shape for t in result.saved] == [t.shape for t in kernel.saved_like(loop)]
     weights, biases = upstream[1 : 1 + layers], upstream[1 + layers :]
@@ -210,7 +222,9 @@ class LiveBytes(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_memory_is_that_of_the_tokens_and_of_one_state_per_group(layers: int) -> None:
+def test_memory_of_the_reference_is_that_of_the_tokens_and_of_one_state_per_group(
+    layers: int,
+) -> None:
     interval, dim, size = 4, 32, 4
     peaks, saved = [], []
     for groups in (4, 8, 16):
@@ -223,10 +237,10 @@ def test_memory_is_that_of_the_tokens_and_of_one_state_per_group(layers: int) ->
             expansion=4,
             mini_batch_size=size,
         )
-        kernel, loop = ReferenceKernel(), loop_of(x, None, interval)
-        result = kernel.forward(loop, save=True)
+        reference, loop = KERNELS["reference"], loop_of(x, None, interval)
+        result = reference.forward(loop, save=True)
         with LiveBytes() as memory:
-            kernel.backward(
+            reference.backward(
                 loop, result.saved, Upstream(result.output, [None] * layers, [None] * layers)
             )
         peaks.append(memory.peak)

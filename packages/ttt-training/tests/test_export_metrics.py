@@ -57,6 +57,7 @@ def started(path: Path, tokens: int) -> RunStarted:
         vocab_size=257,
         model="linear",
         parameters=5,
+        kernel="reference",
         device="cpu",
         steps=9,
         tokens_per_step=20,

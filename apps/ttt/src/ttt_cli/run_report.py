@@ -82,6 +82,7 @@ def _model_rows(report: "RunReport") -> Rows:
         ("mini-batch", f"{model.mini_batch_size:,} tokens"),
         ("base lr", f"{model.base_lr:g}"),
         ("parameters", _count(model.parameters)),
+        ("kernel", model.kernel or "not known"),
     ]
 
 

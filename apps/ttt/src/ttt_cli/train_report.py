@@ -94,6 +94,7 @@ def describe_dry_run(found: DryRun) -> str:
     return table(
         [
             ("parameters", f"{found.parameters:,}"),
+            ("kernel", found.kernel),
             (
                 "plan",
                 f"{found.steps:,} steps x {found.tokens_per_step:,} tokens = {found.tokens:,} "
@@ -120,6 +121,7 @@ def _start(start: RunStarted) -> str:
         "tokenizer": f"{start.tokenizer}, {start.vocab_size:,} tokens",
         "model": f"{start.model}, {start.parameters:,} parameters",
         "device": start.device,
+        "kernel": start.kernel,
         "plan": f"{start.steps:,} steps x {start.tokens_per_step:,} tokens = {tokens:,} tokens",
         "unigram": f"{start.unigram_entropy:.4f} nats a token, the entropy of the training "
         "tokens' frequencies",

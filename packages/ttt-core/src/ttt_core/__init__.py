@@ -1,6 +1,6 @@
 """Inner models of Test-Time-Training layers as torch modules."""
 
-from ttt_core.build import build_inner
+from ttt_core.build import build_inner, choose_kernels
 from ttt_core.eta import InnerLearningRate
 from ttt_core.inner import InnerModel
 from ttt_core.learning import scaled_inner_lr
@@ -20,6 +20,7 @@ __all__ = [
     "TTTLinear",
     "TTTLinearAdam",
     "build_inner",
+    "choose_kernels",
     "record_inner_traces",
     "scaled_inner_lr",
 ]

@@ -1,5 +1,6 @@
 """The inner loop of Test-Time-Training layers: tensors in, tensors out."""
 
+from ttt_kernels.capability import Problem, kind_of
 from ttt_kernels.decode import decode_step, read_open_tokens
 from ttt_kernels.dispatch import KERNELS, KernelChoice, available_kernels, choose_kernel
 from ttt_kernels.errors import KernelError, KernelUnavailableError, ShapeError
@@ -10,10 +11,12 @@ __all__ = [
     "KernelChoice",
     "KernelError",
     "KernelUnavailableError",
+    "Problem",
     "ShapeError",
     "available_kernels",
     "choose_kernel",
     "decode_step",
+    "kind_of",
     "read_open_tokens",
     "ttt_linear",
     "ttt_linear_adam",

@@ -16,6 +16,7 @@ from ttt_training.data import adopt_tokenizer, load_data
 from ttt_training.device import autocast, default_device
 from ttt_training.length import fit_length, tokens_per_step
 from ttt_training.loss import chunk_rows, cross_entropy
+from ttt_training.summary import describe_kernel
 
 _ADAMW_MOMENTS = 2
 _SCORES = 2
@@ -45,6 +46,8 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
 
     parameters: int
     """Numbers in the model."""
+    kernel: str
+    """Which computes the inner loop, and why."""
     steps: int
     tokens_per_step: int
     tokens: int
@@ -65,8 +68,10 @@ def dry_run(config: RunConfig) -> DryRun:
 
     Raises:
         ConfigError: values of the configuration do not fit together.
+        KernelUnavailableError: `model.inner.kernel` cannot run here; raised before data is read.
         DataError: the text or the tokenizer cannot be read, or the text is too short.
     """
+    kernel = describe_kernel(config.model, default_device().type)
     config = adopt_tokenizer(config)
     tokenizer = Tokenizer.load(config.data.tokenizer)
     config = fit_vocabulary(config, tokenizer)
@@ -76,6 +81,7 @@ def dry_run(config: RunConfig) -> DryRun:
     windows = config.train.steps * data.train.global_batch_size
     return DryRun(
         parameters=memory.parameters // _F32_BYTES,
+        kernel=kernel,
         steps=config.train.steps,
         tokens_per_step=tokens_per_step(config),
         tokens=config.train.steps * tokens_per_step(config),

@@ -23,6 +23,8 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_fie
     parameters: int
     """Trainable numbers in the model."""
     device: str
+    kernel: str
+    """Which computes the inner loop, and why, for people."""
     steps: int
     tokens_per_step: int
     left_out: list[str] = []

@@ -19,6 +19,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_fiel
     tokens: int
     text_bytes: int
     parameters: int
+    kernel: str | None = None
+    """None in files of versions that did not say."""
 
 
 class History(NamedTuple):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ttt_config import CheckpointError, RunConfig, load
+from ttt_core import choose_kernels
 from ttt_data import Tokenizer
 from ttt_data.seeds import derive_seed
 from ttt_training.build import build_model, fit_vocabulary
@@ -47,6 +48,7 @@ def train(
     Raises:
         ConfigError: the directory is taken, values of the configuration do not fit together, or
             what `train.log_to` names is not installed.
+        KernelUnavailableError: `model.inner.kernel` cannot run here; raised before data is read.
         DataError: the text or the tokenizer cannot be read, or the text is too short.
         NonFiniteError: the loss or the gradient of a step is not a number; raised before it
             reaches the parameters.
@@ -54,6 +56,7 @@ def train(
         PreemptedError: a signal asked the run to end; its state is saved.
     """
     require_sink(config.train.log_to)
+    choose_kernels(config.model, default_device().type)
     with StopSignals() as stop, seeded_torch(derive_seed(config.train.seed, "training")):
         run = RunDir(Path(config.out))
         if resume == "auto" and not committed_checkpoints(run.checkpoints):

@@ -31,7 +31,9 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     mini_batch_size: int
     base_lr: float
     parameters: int | None
-    """None if the run has built no model yet."""
+    """None if the run has built no model yet, as `kernel`."""
+    kernel: str | None = None
+    """Which computes the inner loop, and why."""
 
 
 class TrainingFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +219,7 @@ def _model_facts(config: RunConfig, run: RunDir, beginning: Beginning | None) ->
         mini_batch_size=model.inner.mini_batch_size,
         base_lr=model.inner.base_lr,
         parameters=parameters,
+        kernel=beginning.kernel if beginning else None,
     )
 
 

@@ -1,8 +1,11 @@
 """What a run reports of itself: its start, its evaluations, its end."""
 
+from collections import Counter
+
 import torch
 
-from ttt_config import RunConfig
+from ttt_config import ModelConfig, RunConfig
+from ttt_core import choose_kernels
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.data import TrainingData
@@ -27,10 +30,27 @@ def summarize_start(
         model=f"{shape.layer_type}, {shape.num_layers} layers of width {shape.hidden_size}",
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         device=describe_device(device_of(model)),
+        kernel=describe_kernel(shape, device_of(model).type),
         steps=config.train.steps,
         tokens_per_step=tokens_per_step(config),
         unigram_entropy=data.unigram_entropy,
         left_out=list(data.left_out),
+    )
+
+
+def describe_kernel(config: ModelConfig, device_type: str) -> str:
+    """Say which kernel computes the inner loop, and why; by layers where they differ.
+
+    Raises:
+        KernelUnavailableError: `config.inner.kernel` cannot run there.
+    """
+    choices = Counter(choose_kernels(config, device_type))
+    if len(choices) == 1:
+        ((choice, _),) = choices.items()
+        return f"{choice.kernel} ({choice.reason})"
+    return "; ".join(
+        f"{choice.kernel} in {count} layer{'s' if count > 1 else ''} ({choice.reason})"
+        for choice, count in choices.items()
     )
 
 

@@ -1,0 +1,439 @@
+"""Measure the CPU kernels beside eager autograd, and the whole step beside one without inner loop.
+
+Everything in a table is measured in one run, in interleaved rounds: medians, with the smallest and
+the largest in brackets. The shapes are those of the 125m model unless they are given.
+
+    python benches/bench_cpu.py layer       one inner layer, forward and forward + backward
+    python benches/bench_cpu.py memory      its peak memory, and that of checkpoint intervals
+    python benches/bench_cpu.py step        a training step, with the inner loop and without
+    python benches/bench_cpu.py decode      a token, beside reading all weights once
+    python benches/bench_cpu.py compile     the first call of a process, cold and warm
+"""
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from ttt_config import RunConfig, resolve
+from ttt_core.inner import InnerModel
+from ttt_data import Batch
+from ttt_kernels import ttt_linear_adam, ttt_mlp
+from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters, SGDUpdate, scan
+from ttt_layer import TTTModel
+from ttt_training.learner import Learner
+from ttt_training.step import take_step
+
+KINDS = ("linear", "linear-adam", "mlp")
+ADAM = AdamUpdate(lr=0.001, beta1=0.9, beta2=0.999)
+
+
+class Shape(NamedTuple):
+    """Of one inner layer."""
+
+    batch: int = 1
+    tokens: int = 2048
+    heads: int = 12
+    head_dim: int = 64
+    mini_batch_size: int = 16
+
+
+class Spread(NamedTuple):
+    """Milliseconds of several rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+class Layer:
+    """The arguments of one inner layer, and the ways to compute it."""
+
+    def __init__(self, kind: str, shape: Shape) -> None:
+        rng = torch.Generator().manual_seed(0)
+        b, t, h, d, m = shape
+        self.kind, self.size = kind, m
+
+        def normal(*size: int, std: float = 1.0) -> Tensor:
+            return torch.randn(size, generator=rng) * std
+
+        widths = [(d, 4 * d), (4 * d, d)] if kind == "mlp" else [(d, d)]
+        self.q, self.k, self.v = (normal(b, t, h, d, std=0.3) for _ in range(3))
+        self.token_eta = 1.0 / torch.arange(1, m + 1)
+        self.lr = torch.rand(b, t, h, generator=rng) * (0.1 if kind == "mlp" else 1.0) / d
+        self.weights = tuple(normal(h, i, o, std=0.02) for i, o in widths)
+        self.biases = tuple(torch.zeros(h, o) for _, o in widths)
+        self.ln_w, self.ln_b = torch.ones(h, d), torch.zeros(h, d)
+        zeros = (torch.zeros(b, h, d, d), torch.zeros(b, h, d))
+        self.moments = (zeros, zeros)
+        self.upstream = normal(b, t, h, d)
+
+    def leaves(self) -> list[Tensor]:
+        """Everything a gradient is asked for."""
+        tokens = (self.q, self.k, self.v, self.token_eta, self.lr)
+        return [*tokens, *self.weights, *self.biases, self.ln_w, self.ln_b]
+
+    def run(self, how: str, *, backward: bool, interval: int | None = None) -> None:
+        """Compute the layer by a kernel of that name, or by `eager` autograd."""
+        for leaf in self.leaves():
+            leaf.requires_grad_(backward).grad = None
+        with torch.set_grad_enabled(backward):
+            output = self.eager() if how == "eager" else self.kernel(how, interval)
+        if backward:
+            output.backward(self.upstream)
+
+    def eager(self) -> Tensor:
+        """The scan as torch operations, each remembered for the backward pass."""
+        adam = self.kind == "linear-adam"
+        moments = AdamMoments(*self.moments, 0) if adam else None
+        return scan(
+            self.q,
+            self.k,
+            self.v,
+            self.token_eta,
+            self.lr,
+            InnerParameters(self.weights, self.biases, moments),
+            self.ln_w,
+            self.ln_b,
+            update=ADAM if adam else SGDUpdate(),
+            mini_batch_size=self.size,
+            eps=1e-6,
+        )[0]
+
+    def kernel(self, name: str, interval: int | None) -> Tensor:
+        """The public function."""
+        if self.kind == "linear-adam":
+            return ttt_linear_adam(
+                self.q,
+                self.k,
+                self.v,
+                self.token_eta,
+                self.lr,
+                self.weights[0],
+                self.biases[0],
+                self.ln_w,
+                self.ln_b,
+                *(self.moments[0], self.moments[1], 0),
+                beta1=ADAM.beta1,
+                beta2=ADAM.beta2,
+                adam_lr=ADAM.lr,
+                mini_batch_size=self.size,
+                kernel=name,
+                checkpoint_interval=interval,
+            )[0]
+        return ttt_mlp(
+            self.q,
+            self.k,
+            self.v,
+            self.token_eta,
+            self.lr,
+            self.weights,
+            self.biases,
+            self.ln_w,
+            self.ln_b,
+            mini_batch_size=self.size,
+            kernel=name,
+            checkpoint_interval=interval,
+        )[0]
+
+    def flops(self) -> float:
+        """Of the matrix products of the forward pass; the backward pass has three times as many."""
+        b, t, h, _ = self.q.shape
+        products = sum(3 * w.shape[1] * w.shape[2] for w in self.weights)
+        products += sum(
+            w.shape[1] * w.shape[2] for w in self.weights[1:]
+        )  # back to the first layer
+        tiles = sum(self.size * (w.shape[1] + w.shape[2]) for w in self.weights)
+        return 2.0 * b * t * h * (products + tiles)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=list(TABLES))
+    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    parser.add_argument("--tokens", type=int, default=2048, help="default: %(default)s")
+    parser.add_argument("--size", default="125m", help="of `step` and `decode`: %(default)s")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    print(f"{platform.processor() or platform.machine()}, {options.threads} thread(s)\n")
+    for row in TABLES[options.what](options):
+        print(row, flush=True)
+    return 0
+
+
+def layer_table(options: argparse.Namespace) -> Iterator[str]:
+    """One inner layer: eager, kernel, and what share of the speed of large products it reaches."""
+    peak = peak_flops()
+    yield f"large matrix products: {peak / 1e9:.0f} GFLOP/s"
+    yield row("inner layer", "eager, ms", "cpu, ms", "faster", "limit by products")
+    for kind in KINDS:
+        layer = Layer(kind, Shape(tokens=options.tokens))
+        for backward in (False, True):
+            eager, cpu = compare(
+                [
+                    lambda: layer.run("eager", backward=backward),  # noqa: B023 - called at once
+                    lambda: layer.run("cpu", backward=backward),  # noqa: B023
+                ],
+                options.rounds,
+            )
+            limit = eager.median / (1e3 * layer.flops() * (4 if backward else 1) / peak)
+            name = f"{kind}, forward{' + backward' if backward else ''}"
+            yield row(name, eager, cpu, f"{eager.median / cpu.median:.1f}x", f"{limit:.1f}x")
+
+
+def memory_table(options: argparse.Namespace) -> Iterator[str]:
+    """Peak memory of forward + backward of one layer over what its arguments take."""
+    yield row("inner layer", "how", "interval", "peak, MB", "ms")
+    for kind in KINDS:
+        cases = [("eager", None), *(("cpu", each) for each in (None, 1, 4, 16, 64))]
+        for how, interval in cases:
+            layer = Layer(kind, Shape(tokens=options.tokens))
+            [spread] = compare(
+                [lambda: layer.run(how, backward=True, interval=interval)],  # noqa: B023
+                max(1, options.rounds // 2),
+            )
+            peak = in_another_process("peak", kind, how, str(interval), str(options.tokens))
+            yield row(kind, how, interval or "none", f"{float(peak) / 1e6:.0f}", spread)
+
+
+def step_table(options: argparse.Namespace) -> Iterator[str]:
+    """A training step beside the same step with an inner loop that returns its queries."""
+    yield row("training step", "inner loop, ms", "without, ms", "slower")
+    for kind in ("linear", "mlp"):
+        steps = [
+            training_step(kind, options, dtype="f32"),
+            without_inner_loop(training_step(kind, options, dtype="f32")),
+        ]
+        ours, bare = compare(steps, options.rounds)
+        yield row(f"{options.size} {kind}, f32", ours, bare, f"{ours.median / bare.median:.2f}x")
+    yield row("training step", "eager f32, ms", "cpu bf16, ms", "faster")
+    for kind in ("linear", "mlp"):
+        eager, low = compare(
+            [
+                training_step(kind, options, dtype="f32", eager=True),
+                training_step(kind, options, dtype="bf16"),
+            ],
+            max(2, options.rounds // 3),
+        )
+        yield row(f"{options.size} {kind}", eager, low, f"{eager.median / low.median:.1f}x")
+
+
+def decode_table(options: argparse.Namespace) -> Iterator[str]:
+    """One token at a time, beside a pass over all weights."""
+    yield row("decode", "a token, ms", "weights once, ms", "slower")
+    for kind in ("linear", "mlp"):
+        model = TTTModel(model_config(kind, options).model).eval()
+        weights = [parameter.detach().flatten() for parameter in model.parameters()]
+        prompt = torch.randint(0, 1000, (1, 32))
+        with torch.inference_mode():
+            _, state = model(prompt, return_state=True)
+
+        def decode(model: TTTModel = model, state: object = state) -> None:
+            with torch.inference_mode():
+                for token in range(16):  # through a whole mini-batch
+                    _, state = model(torch.tensor([[token]]), state=state, return_state=True)
+
+        def read(weights: Sequence[Tensor] = weights) -> None:
+            for _ in range(16):
+                for weight in weights:
+                    weight.sum()
+
+        token, once = (
+            Spread(*(value / 16 for value in each))
+            for each in compare([decode, read], options.rounds)
+        )
+        yield row(f"{options.size} {kind}", token, once, f"{token.median / once.median:.2f}x")
+
+
+def compile_table(options: argparse.Namespace) -> Iterator[str]:
+    """The first forward and backward of a process: compiled anew, then read from the disk."""
+    del options
+    yield row("first call", "cold, s", "warm, s")
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            times = [
+                float(in_another_process("first", kind, TTT_KERNELS_CACHE=folder)) for _ in range(2)
+            ]
+        yield row(kind, *(f"{each:.2f}" for each in times))
+
+
+def in_another_process(*words: str, **environment: str) -> str:
+    """Ask a fresh process, which has the peaks and the first calls to itself."""
+    command = [sys.executable, __file__, "--child", *words]
+    done = subprocess.run(  # noqa: S603 - this very file
+        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    return done.stdout
+
+
+def child(
+    what: str, kind: str, how: str = "cpu", interval: str = "None", tokens: str = "64"
+) -> None:
+    """Answer `in_another_process`."""
+    torch.set_num_threads(1)
+    layer = Layer(kind, Shape(tokens=int(tokens)))
+    small = Layer(kind, Shape(tokens=32))
+    began_s, began_bytes = time.perf_counter(), peak_bytes()
+    if what == "first":
+        layer.run(how, backward=True)
+        print(time.perf_counter() - began_s)
+        return
+    small.run(how, backward=True)  # libraries and compiled code are no part of the peak
+    began_bytes = peak_bytes()
+    layer.run(how, backward=True, interval=None if interval == "None" else int(interval))
+    print(peak_bytes() - began_bytes)
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def model_config(kind: str, options: argparse.Namespace, dtype: str = "f32") -> RunConfig:
+    """A model of 32,000 tokens, as the paper's."""
+    values = {
+        "size": options.size,
+        "layer_type": kind,
+        "vocab_size": 32000,
+        "max_seq_len": options.tokens,
+        "dtype": dtype,
+        "batch_size": 1,
+    }
+    return resolve(("bench", values)).config
+
+
+def training_step(
+    kind: str, options: argparse.Namespace, *, dtype: str, eager: bool = False
+) -> Callable[[], None]:
+    """Make a function that takes a whole training step, optimizer and all."""
+    config = model_config(kind, options, dtype)
+    torch.manual_seed(0)
+    learner = Learner.build(TTTModel(config.model), config.train)
+    ids = torch.randint(0, 32000, (1, options.tokens)).numpy()
+    batch = Batch(ids, ids)
+
+    def step() -> None:
+        with eager_inner_loop() if eager else nullcontext():
+            take_step(learner, batch, step=1, settings=config.train)
+
+    return step
+
+
+def without_inner_loop(step: Callable[[], None]) -> Callable[[], None]:
+    """Let the inner models return their queries."""
+
+    def answer(*arguments: object) -> tuple[object, object]:
+        _, q, *_, state = arguments
+        return q, state
+
+    def bare() -> None:
+        with patch.object(InnerModel, "forward", answer):
+            step()
+
+    return bare
+
+
+@contextmanager
+def eager_inner_loop() -> Iterator[None]:
+    """Let the public functions be the scan under autograd."""
+
+    def run(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        token_eta: Tensor,
+        lr: Tensor,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        ln_w: Tensor,
+        ln_b: Tensor,
+        *,
+        mini_batch_size: int,
+        eps: float,
+        **_options: object,
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        start = InnerParameters(tuple(weights), tuple(biases))
+        out, end = scan(
+            *(q, k, v, token_eta, lr, start, ln_w, ln_b),
+            update=SGDUpdate(),
+            mini_batch_size=mini_batch_size,
+            eps=eps,
+        )
+        return out, end.weights, end.biases
+
+    def run_linear(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        q, k, v, token_eta, lr, weight, bias, ln_w, ln_b = arguments
+        out, weights, biases = run(
+            q, k, v, token_eta, lr, (weight,), (bias,), ln_w, ln_b, **options
+        )
+        return out, weights[0], biases[0]
+
+    with (
+        patch("ttt_core.linear.ttt_linear", run_linear),
+        patch("ttt_core.mlp.ttt_mlp", run),
+    ):
+        yield
+
+
+def compare(runs: Sequence[Callable[[], None]], rounds: int) -> list[Spread]:
+    """Time several functions in turn, after a round that does not count."""
+    times: list[list[float]] = [[] for _ in runs]
+    for number in range(rounds + 1):
+        for run, taken in zip(runs, times, strict=True):
+            began = time.perf_counter()
+            run()
+            if number:
+                taken.append(1e3 * (time.perf_counter() - began))
+    return [Spread(statistics.median(each), min(each), max(each)) for each in times]
+
+
+def peak_flops() -> float:
+    """What products of large matrices reach here, the best of several."""
+    a = torch.randn(1024, 1024)
+    times = []
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - began)
+    return 2 * 1024**3 / min(times)
+
+
+def row(*cells: object) -> str:
+    """A line of a table."""
+    return "  ".join(
+        f"{cell!s:<26}" if not number else f"{cell!s:<22}" for number, cell in enumerate(cells)
+    )
+
+
+TABLES: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
+    "layer": layer_table,
+    "memory": memory_table,
+    "step": step_table,
+    "decode": decode_table,
+    "compile": compile_table,
+}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(*sys.argv[2:])
+        sys.exit()
+    sys.exit(main())

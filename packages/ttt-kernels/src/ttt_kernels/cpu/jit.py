@@ -1,0 +1,129 @@
+"""Compiling the kernels: once for each machine and version of their sources, kept on disk.
+
+Numba keys a cached function by the one file it is in, so a change in a module that it calls would
+go unnoticed. Here the key is a hash of every source in the folder. What is kept are pickles, as
+Numba writes them: they lie in a directory that only its owner can write, and none other is read.
+"""
+
+import hashlib
+import inspect
+import logging
+import os
+import stat
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numba.extending
+from numba.core import caching
+
+CACHE_VARIABLE = "TTT_KERNELS_CACHE"
+"""Environment variable that names the directory of compiled code; empty: keep nothing."""
+
+# Products and sums may become one instruction. Nothing may be reordered: the compiler's order
+# depends on names that differ from process to process, and with it the last digit of a result.
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "boundscheck": False,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz", "arcp"},
+}
+_log = logging.getLogger(__name__)
+
+# Numba's base classes say nothing of the types of their methods.
+_Locator: Any = caching._CacheLocator
+_CacheImpl: Any = caching.CompileResultCacheImpl
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function as part of those that call it."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make compiled code out of a function that emits it, as `numba.extending.intrinsic`."""
+    return numba.extending.intrinsic(function)
+
+
+def entry(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that Python calls, and keep it, with all it calls, on disk."""
+    compiled = numba.njit(**_OPTIONS)(function)
+    folder = Path(inspect.getfile(function)).parent
+    if _own_directory(_cache_directory(), sources_digest(folder)) is not None:
+        compiled._cache = _SourcesCache(function)  # what numba.njit(cache=True) does
+    return compiled
+
+
+@cache
+def sources_digest(folder: Path) -> str:
+    """Hash every Python source in a folder, and those of this module's."""
+    here = Path(__file__).parent
+    sources = sorted({*folder.glob("*.py"), *here.glob("*.py")})
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sources:
+        content = source.read_bytes()
+        digest.update(f"{source.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:32]
+
+
+def _cache_directory() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return os.environ.get(CACHE_VARIABLE, str(Path(base) / "ttt-kernels"))
+
+
+@cache
+def _own_directory(base: str, name: str) -> Path | None:
+    """A directory that nobody else can write, made if need be; None if that is impossible."""
+    if not base:
+        return None
+    path = Path(base) / name
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for each in (path.parent, path):
+            status = each.stat()
+            if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return None
+        return path if os.access(path, os.W_OK) else None
+    except OSError:
+        return None
+
+
+class _SourcesLocator(_Locator):
+    """Where a function is kept, and what it was compiled from."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._digest = sources_digest(Path(inspect.getfile(function)).parent)
+
+    def get_cache_path(self) -> str:
+        return str(_own_directory(_cache_directory(), self._digest))
+
+    def get_source_stamp(self) -> str:
+        return self._digest
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_SourcesLocator":
+        del py_file
+        return cls(py_func)
+
+
+class _SourcesCacheImpl(_CacheImpl):
+    _locator_classes = (_SourcesLocator,)
+
+
+class _SourcesCache(caching.FunctionCache):
+    _impl_class: Any = _SourcesCacheImpl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            _log.warning(
+                "compiling `%s` of the cpu kernel: once for this machine, some seconds",
+                self._py_func.__name__,
+            )
+        return found
