@@ -25,7 +25,9 @@ def moments_of(x: InnerInputs) -> tuple[Tensor, Tensor]:
     return x.lr.new_zeros(batch, heads, dim, dim), x.lr.new_zeros(batch, heads, dim)
 
 
-def arguments_of(family: str, x: InnerInputs, interval: int | None = None) -> OperatorArguments:
+def arguments_of(
+    family: str, x: InnerInputs, interval: int | None = None, kernel: str = "reference"
+) -> OperatorArguments:
     adam = family == "linear_adam"
     return OperatorArguments(
         *(x.q, x.k, x.v, x.token_eta, x.lr, list(x.weights), list(x.biases), x.ln_w, x.ln_b),
@@ -35,7 +37,7 @@ def arguments_of(family: str, x: InnerInputs, interval: int | None = None) -> Op
         mini_batch_size=x.mini_batch_size,
         eps=1e-6,
         checkpoint_interval=interval,
-        kernel="reference",
+        kernel=kernel,
     )
 
 
@@ -86,23 +88,30 @@ def gradients_of(
     return [*results, *torch.autograd.grad(loss, list(x.named().values()))]
 
 
+@pytest.mark.parametrize("kernel", ["reference", "cpu"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("tokens", [3, 8, 11])
 @pytest.mark.parametrize("save", [True, False])
-def test_opcheck_of_the_forward_operators(family: str, tokens: int, save: bool) -> None:
+def test_opcheck_of_the_forward_operators(
+    family: str, tokens: int, save: bool, kernel: str
+) -> None:
     x = make_inputs(layers=LAYERS[family], tokens=tokens)
     if save:
         x.require_grad()
-    torch.library.opcheck(getattr(torch.ops.ttt, family).default, (*arguments_of(family, x), save))
+    arguments = arguments_of(family, x, kernel=kernel)
+    torch.library.opcheck(getattr(torch.ops.ttt, family).default, (*arguments, save))
 
 
+@pytest.mark.parametrize("kernel", ["reference", "cpu"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_opcheck_of_the_backward_operators(family: str, shared: bool, dtype: torch.dtype) -> None:
+def test_opcheck_of_the_backward_operators(
+    family: str, shared: bool, dtype: torch.dtype, kernel: str
+) -> None:
     x = make_inputs(layers=LAYERS[family], shared=shared)
     x = replace(x, q=x.q.to(dtype), v=x.v.to(dtype))
-    arguments = arguments_of(family, x, 2)
+    arguments = arguments_of(family, x, 2, kernel)
     result = run(family, arguments, save=True)
     upstream = (result.output, [None, *result.weights[1:]], list(result.biases))
     operator = getattr(torch.ops.ttt, f"{family}_backward").default

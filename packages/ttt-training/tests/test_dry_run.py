@@ -28,7 +28,7 @@ def test_the_memory_is_that_of_a_real_step(
     numbers = sum(parameter.numel() for parameter in model.parameters())
     assert estimate.parameters == estimate.gradients == 4 * numbers
     assert estimate.optimizer == 8 * numbers
-    assert estimate.logits_gradient == 4 * 4 * 32 * 300
+    assert estimate.scores == 2 * 4 * 4 * 32 * 300
     own = {each.untyped_storage().data_ptr() for each in model.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -38,12 +38,23 @@ def test_the_memory_is_that_of_a_real_step(
 
     ids = torch.zeros(4, 32, dtype=torch.long)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = cross_entropy(model(ids), ids)
+        loss = cross_entropy(model.hidden(ids)[0], model.head, ids)
     real = sum(
         tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own
     )
     assert loss.isfinite()
     assert estimate.activations == pytest.approx(real, rel=0.02)
+
+
+def test_more_tokens_do_not_take_more_memory_for_their_scores(
+    tiny: ConfigMaker, tmp_path: Path
+) -> None:
+    few, many = (
+        estimate_memory(tiny(tmp_path, vocab_size=8192, batch_size=rows)) for rows in (8, 64)
+    )
+    assert few.scores == many.scores
+    scores_of_all = 4 * 64 * 32 * 8192
+    assert many.total < few.total + scores_of_all
 
 
 def test_a_dry_run_says_what_the_run_will_do_and_writes_nothing(

@@ -61,7 +61,7 @@ def test_tokens_come_one_by_one_and_the_last_is_not_run_through_the_model(
     model: TTTModel,
 ) -> None:
     lengths: list[int] = []
-    handle = model.register_forward_pre_hook(
+    handle = model.embed.register_forward_pre_hook(
         lambda _module, arguments: lengths.append(arguments[0].shape[1])
     )
     stream: Iterator[int] = generate(model, PROMPT, max_new_tokens=3)

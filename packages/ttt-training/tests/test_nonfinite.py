@@ -24,12 +24,12 @@ class Poison:
         self, monkeypatch: pytest.MonkeyPatch, steps: set[int], *, grad: bool = False
     ) -> None:
         self.steps, self.grad, self.step = steps, grad, 0
-        forward = TTTModel.forward
+        hidden = TTTModel.hidden
         rate_forward = InnerLearningRate.forward
 
         def counted(model: TTTModel, *arguments: object, **options: object) -> object:
             self.second = model.get_submodule("blocks.1.ttt.eta")
-            return forward(model, *arguments, **options)  # type: ignore[arg-type]
+            return hidden(model, *arguments, **options)  # type: ignore[arg-type]
 
         def poisoned(rate: InnerLearningRate, x: torch.Tensor) -> torch.Tensor:
             eta = rate_forward(rate, x)
@@ -42,7 +42,7 @@ class Poison:
             bad[1, 19] = torch.nan
             return eta + bad
 
-        monkeypatch.setattr(TTTModel, "forward", counted)
+        monkeypatch.setattr(TTTModel, "hidden", counted)
         monkeypatch.setattr(InnerLearningRate, "forward", poisoned)
         import ttt_training.loop as loop
 

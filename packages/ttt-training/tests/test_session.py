@@ -90,7 +90,7 @@ def test_reading_left_and_taken_up_anywhere_is_reading_in_one_go(
 
 def test_no_token_is_run_through_the_model_twice(model: TTTModel, tmp_path: Path) -> None:
     read: list[int] = []
-    handle = model.register_forward_pre_hook(
+    handle = model.embed.register_forward_pre_hook(
         lambda _module, arguments: read.extend(arguments[0].flatten().tolist())
     )
     session = after(model, "Once")

@@ -1,6 +1,7 @@
 """From the name of an inner kind to the module and the kernel that computes it."""
 
 import logging
+from functools import cache
 
 from ttt_config import InnerConfig, ModelConfig
 from ttt_config.mix import LayerSpec
@@ -28,13 +29,19 @@ def build_inner(spec: LayerSpec, head_dim: int, num_heads: int, config: InnerCon
     if config.kernel == "auto" and spec.kernel != kernel:
         kernel = "auto"
         if spec.kernel not in (None, "auto"):
-            _log.warning("kernel `%s` runs instead: %s", choice.kernel, choice.reason)
+            _tell(choice)
     if spec.kind == "linear":
         return TTTLinear(head_dim, num_heads, config, kernel)
     if spec.kind == "linear-adam":
         return TTTLinearAdam(head_dim, num_heads, config, kernel)
     hidden_layers = _HIDDEN_LAYERS[spec.kind]
     return TTTMLP(head_dim, num_heads, config, kernel, hidden_layers=hidden_layers)
+
+
+@cache
+def _tell(choice: KernelChoice) -> None:
+    """Say once, not for each layer, that another kernel runs."""
+    _log.warning("kernel `%s` runs instead: %s", choice.kernel, choice.reason)
 
 
 def choose_kernels(config: ModelConfig, device_type: str) -> list[KernelChoice]:

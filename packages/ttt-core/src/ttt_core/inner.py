@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from ttt_config import InnerConfig
 from ttt_core.state import InnerState, OpenTokens
+from ttt_kernels import decode_step, read_open_tokens
 from ttt_kernels.reference import AdamMoments, InnerParameters, InnerTrace, trace_scan
+from ttt_kernels.reference.mini_batch import InnerGradients
 from ttt_kernels.reference.update import Update
 
 
@@ -148,6 +150,31 @@ class InnerModel(nn.Module, ABC):
         inverse = sorted(range(len(order)), key=order.__getitem__)
         return torch.cat(outputs)[inverse], InnerState.concatenate(states).select(inverse)
 
+    def _decode(
+        self, q: Tensor, k: Tensor, v: Tensor, token_eta: Tensor, lr: Tensor, state: InnerState
+    ) -> tuple[Tensor, InnerState]:
+        """`_continue` for one token without a gradient: open tokens are not read again."""
+        size = self.config.mini_batch_size
+        offset = state.position[0] % size
+        start = InnerParameters(state.weights, state.biases, self._moments(state))
+        norm = (self.norm_weight, self.norm_bias)
+        learned = state.learned
+        if learned is None:
+            opened = state.open_tokens
+            learned = read_open_tokens(
+                opened.k[:, :offset], opened.v[:, :offset], start, *norm, eps=self.config.eps
+            )
+        k_new, v_new = k, v
+        k, v, lr = _prepend_open_tokens(state.open_tokens, offset, k, v, lr)
+        output, end, learned = decode_step(
+            *(q, k_new, v_new, token_eta, lr, start, learned, *norm),
+            update=self._update(),
+            eps=self.config.eps,
+        )
+        closed = (offset + 1) // size * size
+        open_tokens = OpenTokens(k[:, closed:], v[:, closed:], lr[:, closed:])
+        return output, _state_after(1, state, end, open_tokens, learned)
+
     def _continue(
         self, q: Tensor, k: Tensor, v: Tensor, token_eta: Tensor, lr: Tensor, state: InnerState
     ) -> tuple[Tensor, InnerState]:
@@ -156,9 +183,11 @@ class InnerModel(nn.Module, ABC):
         The open tokens are read again in front of the new ones, with queries nobody asks for, so
         that an open mini-batch needs no mathematics of its own.
         """
+        tokens = q.shape[1]
+        if tokens == 1 and not torch.is_grad_enabled():
+            return self._decode(q, k, v, token_eta, lr, state)
         size = self.config.mini_batch_size
         offset = state.position[0] % size
-        tokens = q.shape[1]
         k, v, lr = _prepend_open_tokens(state.open_tokens, offset, k, v, lr)
         q = functional.pad(q, (0, 0, 0, 0, offset, 0))
         moments = self._moments(state)
@@ -166,14 +195,7 @@ class InnerModel(nn.Module, ABC):
         output, end = self._read(q, k, v, token_eta, lr, start)
         closed = (offset + tokens) // size * size
         open_tokens = OpenTokens(k[:, closed:], v[:, closed:], lr[:, closed:])
-        ended = end.moments
-        return output[:, offset:], InnerState(
-            end.weights,
-            end.biases,
-            () if ended is None else (*ended.first, *ended.second),
-            open_tokens,
-            tuple(position + tokens for position in state.position),
-        )
+        return output[:, offset:], _state_after(tokens, state, end, open_tokens, None)
 
     def _moments(self, state: InnerState) -> AdamMoments | None:
         """The inner Adam's moments as kernels take them; the step follows from the position."""
@@ -227,4 +249,22 @@ def _prepend_open_tokens(
         torch.cat([open_tokens.k[:, :count], k], dim=1),
         torch.cat([open_tokens.v[:, :count], v], dim=1),
         torch.cat([open_tokens.lr[:, :count], lr], dim=1),
+    )
+
+
+def _state_after(
+    tokens: int,
+    state: InnerState,
+    end: InnerParameters,
+    open_tokens: OpenTokens,
+    learned: InnerGradients | None,
+) -> InnerState:
+    moments = end.moments
+    return InnerState(
+        end.weights,
+        end.biases,
+        () if moments is None else (*moments.first, *moments.second),
+        open_tokens,
+        tuple(position + tokens for position in state.position),
+        learned,
     )

@@ -1,10 +1,12 @@
 """The state of one inner model: a value, never a hidden attribute."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from ttt_kernels.reference.mini_batch import InnerGradients
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class InnerState:
         moments: of the inner Adam, first (weight, bias) then second; empty for plain descent.
         open_tokens: tokens since that boundary.
         position: tokens read so far by each sequence.
+        learned: what decoding has computed from the open tokens, (B, H, R, ...) each. It follows
+            from the rest: what makes a state from other tensors or stores one may leave it out.
     """
 
     weights: tuple[Tensor, ...]
@@ -42,6 +46,7 @@ class InnerState:
     moments: tuple[Tensor, ...]
     open_tokens: OpenTokens
     position: tuple[int, ...]
+    learned: InnerGradients | None = field(default=None, compare=False, repr=False)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, batch first."""
@@ -75,7 +80,11 @@ class InnerState:
         """The state of some sequences of the batch, in the order given, repeats allowed."""
         index = torch.tensor(rows, device=self.weights[0].device)
         chosen = {name: t.index_select(0, index) for name, t in self.tensors().items()}
-        return self.replace_tensors(chosen, tuple(self.position[row] for row in rows))
+        state = self.replace_tensors(chosen, tuple(self.position[row] for row in rows))
+        if self.learned is None:
+            return state
+        learned = ([x.index_select(0, index) for x in half] for half in self.learned)
+        return replace(state, learned=InnerGradients(*learned))
 
     @staticmethod
     def concatenate(states: Sequence["InnerState"]) -> "InnerState":

@@ -1,6 +1,7 @@
 """The inner loop of Test-Time-Training layers: tensors in, tensors out."""
 
 from ttt_kernels.capability import Problem, kind_of
+from ttt_kernels.decode import decode_step, read_open_tokens
 from ttt_kernels.dispatch import KERNELS, KernelChoice, available_kernels, choose_kernel
 from ttt_kernels.errors import KernelError, KernelUnavailableError, ShapeError
 from ttt_kernels.ops import ttt_linear, ttt_linear_adam, ttt_mlp
@@ -14,7 +15,9 @@ __all__ = [
     "ShapeError",
     "available_kernels",
     "choose_kernel",
+    "decode_step",
     "kind_of",
+    "read_open_tokens",
     "ttt_linear",
     "ttt_linear_adam",
     "ttt_mlp",

@@ -10,7 +10,6 @@ from ttt_config.mix import LayerSpec
 from ttt_layer.conv import CausalConv
 from ttt_layer.layer import LayerState, TTTLayer
 from ttt_layer.norm import RMSNorm
-from ttt_layer.rope import Rotation
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class TTTBlock(nn.Module):
         return BlockState(self.ttt.initial_state(batch_size), tail)
 
     def forward(
-        self, h: Tensor, rotary: Rotation | None, state: BlockState
+        self, h: Tensor, rotary: Tensor | None, state: BlockState
     ) -> tuple[Tensor, BlockState]:
         """Read T tokens on from `state`: residual stream h (B, T, C) in, h and the state out."""
         tail = state.pre_conv_tail

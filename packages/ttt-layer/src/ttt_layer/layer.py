@@ -9,7 +9,7 @@ from ttt_config import ModelConfig
 from ttt_config.mix import LayerSpec
 from ttt_core import InnerLearningRate, InnerState, build_inner
 from ttt_layer.conv import CausalConv
-from ttt_layer.rope import Rotation, rotate
+from ttt_layer.rope import rotate
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class TTTLayer(nn.Module):
         return LayerState(self.inner.initial_state(batch_size), tail)
 
     def forward(
-        self, x: Tensor, rotary: Rotation | None, state: LayerState
+        self, x: Tensor, rotary: Tensor | None, state: LayerState
     ) -> tuple[Tensor, LayerState]:
         """Read T tokens on from `state`.
 
         Args:
             x: normalised residual stream, (B, T, C).
-            rotary: rotation of q and k by position, None for none.
+            rotary: rotation of q and k by position (`rotation`), None for none.
             state: of this layer.
 
         Returns:

@@ -12,7 +12,7 @@ from ttt_config.errors import IncompatibleError, InvalidValueError
 from ttt_layer.block import BlockState, TTTBlock
 from ttt_layer.init import init_parameters
 from ttt_layer.norm import RMSNorm
-from ttt_layer.rope import Rotation, rotation
+from ttt_layer.rope import rotation
 from ttt_layer.state import ModelState, model_identity
 
 
@@ -49,6 +49,11 @@ class TTTModel(nn.Module):
         self.lm_head = None if tied else nn.Linear(width, config.vocab_size, bias=False)
         self.activation_checkpointing = False
         init_parameters(self, config)
+
+    @property
+    def head(self) -> Tensor:
+        """From hidden states to logits, (V, C); the embedding where it is tied."""
+        return self.embed.weight if self.lm_head is None else self.lm_head.weight
 
     def initial_state(self, batch_size: int) -> ModelState:
         """The state before the first token of `batch_size` sequences."""
@@ -88,6 +93,19 @@ class TTTModel(nn.Module):
                 (checked on the CPU), or runs past the table of absolute positions.
             CheckpointMismatchError: `state` is of another model or batch size.
         """
+        h, end = self.hidden(input_ids, state=state)
+        return (self.logits(h), end) if return_state else self.logits(h)
+
+    def hidden(
+        self, input_ids: Tensor, *, state: ModelState | None = None
+    ) -> tuple[Tensor, ModelState]:
+        """Read tokens without scoring what may follow them.
+
+        Arguments and errors as `forward`.
+
+        Returns:
+            Last hidden states (B, T, C), for `logits`, and the state after these tokens.
+        """
         self._check_ids(input_ids)
         if state is None:
             state = self.initial_state(len(input_ids))
@@ -102,14 +120,15 @@ class TTTModel(nn.Module):
         for block, begin in zip(self.blocks, state.blocks, strict=True):
             h, end = self._read(block, h, rotary, begin)
             ends.append(end)
-        h = self.norm(h)
-        head = self.embed.weight if self.lm_head is None else self.lm_head.weight
-        logits = functional.linear(h, head)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return (logits, ModelState(tuple(ends), state.identity)) if return_state else logits
+        return self.norm(h), ModelState(tuple(ends), state.identity)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Score all tokens of the vocabulary: (..., C) to (..., V), float32 or wider."""
+        logits = functional.linear(hidden, self.head)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _read(
-        self, block: nn.Module, h: Tensor, rotary: Rotation | None, begin: BlockState
+        self, block: nn.Module, h: Tensor, rotary: Tensor | None, begin: BlockState
     ) -> tuple[Tensor, BlockState]:
         if self.activation_checkpointing and torch.is_grad_enabled():
             return checkpoint(
@@ -117,7 +136,7 @@ class TTTModel(nn.Module):
             )
         return block(h, rotary, begin)
 
-    def _rotation(self, positions: Tensor) -> Rotation | None:
+    def _rotation(self, positions: Tensor) -> Tensor | None:
         """Angles for q and k, computed once for all blocks."""
         config = self.config
         if config.pos_encoding == "rope":

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ _COMPUTATION_ONLY = {"size", "backbone", "init_std", "conv_init", "max_seq_len"}
 """Fields of the model that leave its function and state as they are."""
 
 
+@lru_cache
 def model_identity(config: ModelConfig) -> str:
     """Digest of everything in a configuration that a state depends on.
 

@@ -15,10 +15,11 @@ from ttt_training.build import fit_vocabulary
 from ttt_training.data import adopt_tokenizer, load_data
 from ttt_training.device import autocast, default_device
 from ttt_training.length import fit_length, tokens_per_step
-from ttt_training.loss import cross_entropy
+from ttt_training.loss import chunk_rows, cross_entropy
 from ttt_training.summary import describe_kernel
 
 _ADAMW_MOMENTS = 2
+_SCORES = 2
 _F32_BYTES = 4
 
 
@@ -29,9 +30,10 @@ class MemoryEstimate(msgspec.Struct, frozen=True, kw_only=True):
     gradients: int
     optimizer: int
     activations: int
-    """Kept from the forward for the backward pass, of one micro-batch."""
-    logits_gradient: int
-    """Of the scores, the largest thing the backward pass makes."""
+    """Kept from the forward for the backward pass, of one micro-batch; the gradient of the head,
+    which is computed with the loss, is part of it."""
+    scores: int
+    """Of one chunk of tokens, with their log-probabilities."""
 
     @property
     def total(self) -> int:
@@ -105,14 +107,15 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
         own = {each.untyped_storage()._cdata for each in model.parameters()}
         kept.follow(model)
         ids = torch.zeros(rows, length, dtype=torch.long)
-        with torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor):
-            with autocast(device, config.train.dtype):
-                logits = model(ids)
-            cross_entropy(logits, ids)
+        keeping = torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor)
+        with keeping, autocast(device, config.train.dtype):
+            hidden, _ = model.hidden(ids)
+            cross_entropy(hidden, model.head, ids)
         parameters = sum(each.untyped_storage().nbytes() for each in model.parameters())
         sizes = kept.bytes_by_block(without=own)
-        scores = logits.numel() * _F32_BYTES
     activations = sum(sizes.values())
+    vocab_size = model.vocab_size
+    scores = min(rows * length, chunk_rows(vocab_size)) * vocab_size
     if config.train.activation_checkpointing:
         blocks = [size for block, size in sizes.items() if block is not None]
         stream = rows * length * config.model.hidden_size * _F32_BYTES
@@ -122,7 +125,7 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
         gradients=parameters,
         optimizer=_ADAMW_MOMENTS * parameters,
         activations=activations,
-        logits_gradient=scores,
+        scores=_SCORES * scores * _F32_BYTES,
     )
 
 

@@ -12,7 +12,7 @@ from ttt_training.modes import eval_mode
 from ttt_training.sampling import RECENT_TOKENS, Sampling, draw_token
 
 _CHUNK_TOKENS = 1024
-"""Tokens read in one call, which bounds the memory that their scores take."""
+"""Tokens read in one call, which bounds the memory that they take."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ def read_tokens(
     input_ids = torch.tensor(token_ids, device=device_of(model))
     first, *others = input_ids.split(_CHUNK_TOKENS, dim=1)
     with eval_mode(model):
-        logits, state = model(first, state=state, return_state=True)
+        hidden, state = model.hidden(first, state=state)
         num_read = first.shape[1]
         for chunk in others:
             if on_read is not None:
                 on_read(num_read)
-            logits, state = model(chunk, state=state, return_state=True)
+            hidden, state = model.hidden(chunk, state=state)
             num_read += chunk.shape[1]
-    return logits[:, -1], state
+        return model.logits(hidden[:, -1]), state

@@ -101,8 +101,8 @@ def mean_loss(model: TTTModel, batch: Batch, settings: TrainConfig) -> Tensor:
     """
     device = device_of(model)
     with autocast(device, settings.dtype), explained_compilation(enabled=settings.compile):
-        logits = model(_to(device, batch.inputs))
-    return cross_entropy(logits, _to(device, batch.targets))
+        hidden, _ = model.hidden(_to(device, batch.inputs))
+        return cross_entropy(hidden, model.head, _to(device, batch.targets))
 
 
 def _to(device: torch.device, tokens: NDArray[np.int64]) -> Tensor:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name every torch reader expects
 from numpy.typing import NDArray
 
 from ttt_config.train import Dtype
@@ -14,6 +13,7 @@ from ttt_data import Batch
 from ttt_data.loading.batch import IGNORED_TARGET
 from ttt_layer import TTTModel
 from ttt_training.device import autocast, device_of
+from ttt_training.loss import token_losses
 from ttt_training.modes import eval_mode
 
 
@@ -58,14 +58,9 @@ def surprisals(
             continue
         targets = torch.from_numpy(batch.targets).to(device)
         with eval_mode(model), autocast(device, dtype):
-            logits = model(torch.from_numpy(batch.inputs).to(device))
-        nats = F.cross_entropy(
-            logits.flatten(0, 1).float(),
-            targets.flatten(),
-            ignore_index=IGNORED_TARGET,
-            reduction="none",
-        )
-        yield Surprisal(nats.view(targets.shape).double().cpu().numpy(), batch.targets)
+            hidden, _ = model.hidden(torch.from_numpy(batch.inputs).to(device))
+            nats = token_losses(hidden, model.head, targets)
+        yield Surprisal(nats.double().cpu().numpy(), batch.targets)
 
 
 def mean_over_windows(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> Mean:

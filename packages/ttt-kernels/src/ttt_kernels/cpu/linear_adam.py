@@ -22,6 +22,7 @@ from ttt_kernels.cpu.linear_gradients import make_gradient_tiles, mini_batch_gra
 from ttt_kernels.cpu.simd import multiply_add
 from ttt_kernels.cpu.tiles import (
     BIAS,
+    aligned_zeros,
     fill_zeros,
     keep_state,
     load_head,
@@ -67,10 +68,13 @@ def adam_scan(sequence: Any, adam: Any, outputs: Any, first: int, last: int) -> 
     tiles = make_tiles(size, dim, sequence.lr, True)
     width = padded(dim, sequence.lr)
     weight, rows = (
-        np.zeros((width, width), sequence.lr.dtype),
-        np.zeros((4, width), sequence.lr.dtype),
+        aligned_zeros(width, width, sequence.lr),
+        aligned_zeros(4, width, sequence.lr),
     )
-    sums, sum_rows = np.zeros_like(weight), np.zeros_like(rows)
+    sums, sum_rows = (
+        aligned_zeros(width, width, sequence.lr),
+        aligned_zeros(4, width, sequence.lr),
+    )
     for program in range(first, last):
         batch, head = program // heads, program % heads
         load_head(sequence, weight, rows, batch, head)
@@ -100,7 +104,10 @@ def adam_scan_back(
     width = padded(dim, sequence.lr)
     grads = make_gradient_tiles(tiles)
     head = pick(make_heads(padded(size, sequence.lr), width, sequence.lr), 0)
-    sums, sum_rows = np.zeros_like(head.weight), np.zeros_like(head.rows)
+    sums, sum_rows = (
+        aligned_zeros(width, width, sequence.lr),
+        aligned_zeros(4, width, sequence.lr),
+    )
     for program in range(first, last):
         start_head(sequence, upstream, head, program)
         for start in range(0, tokens, size):

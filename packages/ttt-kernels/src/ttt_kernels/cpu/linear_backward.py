@@ -24,6 +24,7 @@ from ttt_kernels.cpu.tiles import (
     BIAS,
     LN_B,
     LN_W,
+    aligned_zeros,
     clear_padding,
     copy_state,
     fill_zeros,
@@ -128,14 +129,13 @@ def scan_back(
 @jit
 def make_heads(tokens: int, width: int, like: Any) -> Any:
     """Allocate the states of a group."""
-    kind = like.dtype
     return Heads(
-        np.zeros((GROUP, width, width), kind),
-        np.zeros((GROUP, width, width), kind),
-        np.zeros((GROUP, 4, width), kind),
-        np.zeros((GROUP, width, width), kind),
-        np.zeros((GROUP, 4, width), kind),
-        np.zeros((GROUP, 1, tokens), kind),
+        aligned_zeros(GROUP * width, width, like).reshape((GROUP, width, width)),
+        aligned_zeros(GROUP * width, width, like).reshape((GROUP, width, width)),
+        aligned_zeros(GROUP * 4, width, like).reshape((GROUP, 4, width)),
+        aligned_zeros(GROUP * width, width, like).reshape((GROUP, width, width)),
+        aligned_zeros(GROUP * 4, width, like).reshape((GROUP, 4, width)),
+        aligned_zeros(GROUP, tokens, like).reshape((GROUP, 1, tokens)),
     )
 
 

@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.simd import multiply_add
 from ttt_kernels.cpu.tiles import (
@@ -11,6 +9,7 @@ from ttt_kernels.cpu.tiles import (
     LN_B,
     LN_W,
     MASK,
+    aligned_zeros,
     fill_rows,
     fill_zeros,
     keep_state,
@@ -66,8 +65,8 @@ def scan(sequence: Any, outputs: Any, first: int, last: int, interval: int) -> N
     heads, dim = sequence.ln_w.shape
     tiles = make_tiles(len(sequence.token_eta), dim, sequence.lr, True)
     width = padded(dim, sequence.lr)
-    weights = np.zeros((GROUP, width, width), sequence.lr.dtype)
-    rows = np.zeros((GROUP, 4, width), sequence.lr.dtype)
+    weights = aligned_zeros(GROUP * width, width, sequence.lr).reshape((GROUP, width, width))
+    rows = aligned_zeros(GROUP * 4, width, sequence.lr).reshape((GROUP, 4, width))
     begin = first
     while begin < last:
         end = min(last, begin + GROUP, (begin // heads + 1) * heads)  # of one sequence

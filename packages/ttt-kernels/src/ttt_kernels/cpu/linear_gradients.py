@@ -5,11 +5,19 @@ Names: `d` before a name is the gradient of the outer loss with respect to it.
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import multiply_add
-from ttt_kernels.cpu.tiles import BIAS, LN_B, LN_W, MASK, fill_rows, fill_zeros, number, transpose
+from ttt_kernels.cpu.tiles import (
+    BIAS,
+    LN_B,
+    LN_W,
+    MASK,
+    aligned_zeros,
+    fill_rows,
+    fill_zeros,
+    number,
+    transpose,
+)
 from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
 
@@ -67,20 +75,20 @@ class GradientTiles(NamedTuple):
 def make_gradient_tiles(tiles: Any) -> Any:
     """Allocate what `Tiles` has no memory for; what it needs no more is used again."""
     tokens, width = tiles.keys.shape
-    kind = tiles.keys.dtype
-    dinner = np.zeros((2 * tokens, width), kind)
+    like = tiles.keys
+    dinner = aligned_zeros(2 * tokens, width, like)
     return GradientTiles(
-        np.zeros((tokens, width), kind),
+        aligned_zeros(tokens, width, like),
         dinner,
         dinner[:tokens],
         dinner[tokens:],
-        np.zeros((tokens, width), kind),
+        aligned_zeros(tokens, width, like),
         tiles.descents,
         tiles.answers,
-        np.zeros((width, tokens), kind),
+        aligned_zeros(width, tokens, like),
         tiles.keys_by_feature,
-        np.zeros((tokens, tokens), kind),
-        np.zeros((1, tokens), kind),
+        aligned_zeros(tokens, tokens, like),
+        aligned_zeros(1, tokens, like),
     )
 
 

@@ -8,6 +8,8 @@ from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import ROW_UNIT
 from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
+_LINE_BYTES = 64
+
 LN_W, LN_B, BIAS, MASK = range(4)
 """Rows of a head: its layer norm, its bias, and ones where a feature is no padding; (4, D')."""
 
@@ -96,6 +98,18 @@ def number(value: float, like: Any) -> Any:
 
 
 @jit
+def aligned_zeros(rows: int, columns: int, like: Any) -> Any:
+    """A matrix of zeros of an array's type from a border of a cache line on.
+
+    NumPy promises less, and then every other vector lies across a border and is read twice.
+    """
+    line = _LINE_BYTES // like.itemsize
+    room = np.zeros(rows * columns + line, like.dtype)
+    start = (-(room.ctypes.data // like.itemsize)) % line
+    return room[start : start + rows * columns].reshape((rows, columns))
+
+
+@jit
 def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
     """Allocate tiles of zeros.
 
@@ -108,31 +122,30 @@ def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
             descents.
     """
     tokens, width = padded(mini_batch_size, like), padded(dim, like)
-    kind = like.dtype
-    causal = np.zeros((tokens, tokens), kind)
+    causal = aligned_zeros(tokens, tokens, like)
     for i in range(tokens):
         for j in range(i + 1):
             causal[i, j] = 1
-    targets, normed = np.zeros((tokens, width), kind), np.zeros((tokens, width), kind)
-    gradients = targets if shared else np.zeros((tokens, width), kind)
-    answers = normed if shared else np.zeros((tokens, width), kind)
-    descents = normed if shared else np.zeros((tokens, width), kind)
-    inputs = np.zeros((2 * tokens, width), kind)
+    targets, normed = aligned_zeros(tokens, width, like), aligned_zeros(tokens, width, like)
+    gradients = targets if shared else aligned_zeros(tokens, width, like)
+    answers = normed if shared else aligned_zeros(tokens, width, like)
+    descents = normed if shared else aligned_zeros(tokens, width, like)
+    inputs = aligned_zeros(2 * tokens, width, like)
     return Tiles(
         causal,
-        np.zeros((1, tokens), kind),
+        aligned_zeros(1, tokens, like),
         inputs,
         inputs[:tokens],
         inputs[tokens:],
         targets,
-        np.zeros((width, tokens), kind),
+        aligned_zeros(width, tokens, like),
         normed,
-        np.zeros(tokens, kind),
+        np.zeros(tokens, like.dtype),
         gradients,
-        np.zeros((tokens, tokens), kind),
-        np.zeros((tokens, tokens), kind),
+        aligned_zeros(tokens, tokens, like),
+        aligned_zeros(tokens, tokens, like),
         answers,
-        np.zeros(tokens, kind),
+        np.zeros(tokens, like.dtype),
         descents,
     )
 

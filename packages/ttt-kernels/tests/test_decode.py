@@ -1,0 +1,95 @@
+"""Decoding token by token, held against reading all tokens at once."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from inner_inputs import InnerInputs, make_inputs
+from torch import Tensor
+
+from ttt_kernels import ShapeError, decode_step, read_open_tokens
+from ttt_kernels.reference import InnerParameters, SGDUpdate
+from ttt_kernels.reference.mini_batch import InnerGradients
+
+
+def per_sequence(x: InnerInputs) -> InnerParameters:
+    batch = len(x.q)
+    return InnerParameters(
+        tuple(w.expand(batch, *w.shape) for w in x.weights),
+        tuple(b.expand(batch, *b.shape) for b in x.biases),
+    )
+
+
+def begin(x: InnerInputs, stop: int = 0) -> tuple[InnerParameters, InnerGradients]:
+    parameters = per_sequence(x)
+    norm = (x.ln_w, x.ln_b)
+    return parameters, read_open_tokens(x.k[:, :stop], x.v[:, :stop], parameters, *norm, eps=1e-6)
+
+
+def step(
+    x: InnerInputs, t: int, parameters: InnerParameters, learned: InnerGradients
+) -> tuple[Tensor, InnerParameters, InnerGradients]:
+    one, start = x.tokens(t, t + 1), t // x.mini_batch_size * x.mini_batch_size
+    return decode_step(
+        *(one.q, one.k, one.v, x.token_eta, x.lr[:, start : t + 1], parameters, learned),
+        *(x.ln_w, x.ln_b),
+        update=SGDUpdate(),
+    )
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("mini_batch_size", [1, 4, 16])
+def test_tokens_one_by_one_are_answered_like_all_at_once(layers: int, mini_batch_size: int) -> None:
+    x = make_inputs(layers=layers, mini_batch_size=mini_batch_size, tokens=19)
+    expected, *state = x.run()
+    parameters, learned = begin(x)
+    outputs = []
+    for t in range(19):
+        output, parameters, learned = step(x, t, parameters, learned)
+        outputs.append(output)
+        assert learned.inputs[0].shape[2] == (t + 1) % mini_batch_size
+    torch.testing.assert_close(torch.cat(outputs, 1), expected, rtol=0, atol=1e-10)
+    ours = [*parameters.weights, *parameters.biases]
+    torch.testing.assert_close(ours, list(state), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_decoding_begins_in_the_middle_of_a_mini_batch(layers: int) -> None:
+    x = make_inputs(layers=layers, mini_batch_size=8, tokens=6)
+    output, *_ = step(x, 5, *begin(x, 5))
+    torch.testing.assert_close(output, x.run()[0][:, 5:], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_tokens_of_any_dtype_meet_a_float32_state(dtype: torch.dtype) -> None:
+    x = make_inputs(layers=2, mini_batch_size=4, tokens=4, dtype=torch.float32)
+    x = replace(x, **{name: getattr(x, name).to(dtype) for name in "qkv"})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, end, _ = step(x, 3, *begin(x, 3))
+    expected, *state = x.run()
+    assert output.dtype == dtype
+    tolerance = max(1e-4, 2 * torch.finfo(dtype).eps)
+    torch.testing.assert_close(output, expected[:, 3:], rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close([*end.weights, *end.biases], list(state), rtol=1e-4, atol=1e-4)
+
+
+def test_no_argument_is_changed() -> None:
+    x = make_inputs(layers=2, mini_batch_size=3, tokens=3)
+    parameters, learned = begin(x, 2)
+    tensors = [*parameters.weights, *parameters.biases, *learned.inputs, *learned.outputs]
+    before = [tensor.clone() for tensor in (*tensors, *x.named().values())]
+    step(x, 2, parameters, learned)
+    for old, new in zip(before, (*tensors, *x.named().values()), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_arguments_that_do_not_belong_together_are_named() -> None:
+    x = make_inputs(mini_batch_size=4, tokens=3)
+    parameters, learned = begin(x, 1)
+    with pytest.raises(ShapeError, match=r"`lr` has shape \(2, 3, 2\) and `learned` is of 1 open"):
+        step(x, 2, parameters, learned)
+    with pytest.raises(ShapeError, match=r"expected \(B, 1, H, D\)"):
+        decode_step(
+            *(x.q, x.k, x.v, x.token_eta, x.lr[:, :2], parameters, learned, x.ln_w, x.ln_b),
+            update=SGDUpdate(),
+        )
