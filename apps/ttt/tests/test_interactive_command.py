@@ -179,12 +179,13 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained: Path) 
 def test_ctrl_c_stops_the_answer_of_a_script_too(trained: Path) -> None:
     command = [sys.executable, "-m", "ttt_cli", "interactive", str(trained), "--json"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*command, "--max-tokens", "1000000", "--no-stop-at-eos"], **pipes) as it:
+    with subprocess.Popen([*command, "--max-tokens", "2", "--no-stop-at-eos"], **pipes) as it:
         assert it.stdin is not None
         assert it.stdout is not None
-        it.stdin.write(b"help\nOnce\n")
+        # After a first answer nothing is left to load, so the second is soon under way.
+        it.stdin.write(b"Hello\nset max_tokens 1000000\nOnce\n")
         it.stdin.flush()
-        while b"begins with a" not in it.stdout.readline():
+        while b"token_ids" not in it.stdout.readline():
             pass
         time.sleep(0.5)
         it.send_signal(signal.SIGINT)
