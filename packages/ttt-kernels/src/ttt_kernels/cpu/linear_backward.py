@@ -32,6 +32,7 @@ from ttt_kernels.cpu.tiles import (
     load_tokens,
     make_tiles,
     padded,
+    prefetch_rows,
     store_tokens,
     transpose,
 )
@@ -232,12 +233,33 @@ def read_group_back(
                     else:
                         at = (program * complete * size + start) * dim
                         walk_back(sequence, tiles, head, upstream.gradients, at, dim)
+                following = program + 1 if program + 1 < end else begin
+                there = start if program + 1 < end else max(0, start - size)
+                row = ((following // heads) * tokens + there) * heads + following % heads
+                ask_for(sequence, 0, following, there, size)
+                prefetch_rows(upstream.output, row * dim, heads * dim, size, dim)
+                here = ((program // heads * tokens + start) * heads + program % heads) * dim
+                prefetch_rows(gradients.q, here, heads * dim, count, dim)
                 learn(sequence, tiles, head.weight, head.rows, count)
+                prefetch_rows(gradients.v, here, heads * dim, count, dim)
                 answer(sequence, tiles, head.weight, head.rows, count)
+                prefetch_rows(gradients.k, here, heads * dim, count, dim)
+                ask_for(sequence, 1, following, there, size)
                 load_upstream(upstream.output, grads, program, start, count, tokens, heads, dim)
                 mini_batch_gradients(sequence, tiles, grads, head, count, count == size)
+                ask_for(sequence, 2, following, there, size)
                 write_gradients(gradients, tiles, grads, head, program, start, count, count == size)
             start -= size
+
+
+@jit
+def ask_for(sequence: Any, which: int, program: int, start: int, count: int) -> None:
+    """Ask for the queries, keys or values (0, 1, 2) of a mini-batch that is next."""
+    heads, dim = sequence.ln_w.shape
+    steps = sequence.steps[which]
+    first = (program // heads) * steps[0] + start * steps[1] + (program % heads) * steps[2]
+    source = (sequence.q, sequence.k, sequence.v)[which]
+    prefetch_rows(source, first, steps[1], count, dim)
 
 
 @jit

@@ -251,9 +251,12 @@ def key_gradients(tiles: Any, grads: Any, head: Any, count: int, dim: int, learn
     multiply_add(grads.dtargets, grads.dnormed, width, 1, head.by_output, count, dim, width)
     multiply_add(grads.dtargets, grads.dattention, 1, tokens, tiles.queries, count, count, width)
     if learned:
+        through_step = grads.through_state  # what it held is no longer needed
+        transpose(through_step, grads.by_feature, dim, count)
         for i in range(count):
-            for d in range(dim):
-                grads.dtargets[i, d] += grads.by_feature[d, i]
+            for d in range(0, width, vector_length(tiles.keys)):
+                total = load(grads.dtargets, i, d) + load(through_step, i, d)
+                store(grads.dtargets, i, d, total)
 
 
 @jit

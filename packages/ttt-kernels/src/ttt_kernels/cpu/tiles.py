@@ -6,7 +6,7 @@ import numpy as np
 
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import ROW_UNIT
-from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
+from ttt_kernels.cpu.vector import load, prefetch, store, total_of, transpose_block, vector_length, zeros
 
 _LINE_BYTES = 64
 
@@ -221,6 +221,15 @@ def load_tokens(sequence: Any, tiles: Any, batch: int, head: int, start: int, co
 
 
 @jit
+def prefetch_rows(source: Any, first: int, step: int, count: int, dim: int) -> None:
+    """Ask for rows of a flat array that are needed soon; they lie apart, which no hardware sees."""
+    line = _LINE_BYTES // source.itemsize
+    for i in range(count):
+        for d in range(0, dim, line):
+            prefetch(source, first + i * step + d)
+
+
+@jit
 def clear_padding(tile: Any, count: int, dim: int) -> None:
     """Write zeros behind the features: what was there may be no number, which no mask removes."""
     for i in range(count):
@@ -243,10 +252,11 @@ def store_tokens(out: Any, tile: Any, start: int, step: int, count: int, dim: in
 
 @jit
 def transpose(out: Any, matrix: Any, rows: int, columns: int) -> None:
-    """Write the transpose of the first rows and columns of a matrix."""
-    for i in range(rows):
-        for j in range(columns):
-            out[j, i] = matrix[i, j]
+    """Write the transpose of the first rows and columns of a matrix, and of their padding."""
+    vector = vector_length(out)
+    for i in range(0, rows, vector):
+        for j in range(0, columns, vector):
+            transpose_block(out, j, i, matrix, i, j)
 
 
 @jit
