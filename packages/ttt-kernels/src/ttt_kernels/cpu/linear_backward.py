@@ -25,6 +25,7 @@ from ttt_kernels.cpu.tiles import (
     LN_B,
     LN_W,
     aligned_zeros,
+    ask_for,
     clear_padding,
     copy_state,
     fill_zeros,
@@ -250,16 +251,6 @@ def read_group_back(
                 ask_for(sequence, 2, following, there, size)
                 write_gradients(gradients, tiles, grads, head, program, start, count, count == size)
             start -= size
-
-
-@jit
-def ask_for(sequence: Any, which: int, program: int, start: int, count: int) -> None:
-    """Ask for the queries, keys or values (0, 1, 2) of a mini-batch that is next."""
-    heads, dim = sequence.ln_w.shape
-    steps = sequence.steps[which]
-    first = (program // heads) * steps[0] + start * steps[1] + (program % heads) * steps[2]
-    source = (sequence.q, sequence.k, sequence.v)[which]
-    prefetch_rows(source, first, steps[1], count, dim)
 
 
 @jit

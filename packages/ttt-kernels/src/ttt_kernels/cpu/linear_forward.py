@@ -10,6 +10,7 @@ from ttt_kernels.cpu.tiles import (
     LN_W,
     MASK,
     aligned_zeros,
+    ask_for,
     fill_rows,
     fill_zeros,
     keep_state,
@@ -18,6 +19,7 @@ from ttt_kernels.cpu.tiles import (
     make_tiles,
     number,
     padded,
+    prefetch_rows,
     standardize,
     store_tokens,
 )
@@ -108,9 +110,15 @@ def read_group(
                     dim,
                 )
             load_tokens(sequence, tiles, batch, head, start, count)
-            learn(sequence, tiles, weight, row, count)
-            answer(sequence, tiles, weight, row, count)
             first_row = (batch * tokens + start) * heads + head
+            following = program + 1 if program + 1 < end else begin
+            there = start if program + 1 < end else min(start + size, tokens - size)
+            prefetch_rows(outputs.output, first_row * dim, heads * dim, count, dim)
+            ask_for(sequence, 0, following, there, size)
+            learn(sequence, tiles, weight, row, count)
+            ask_for(sequence, 1, following, there, size)
+            answer(sequence, tiles, weight, row, count)
+            ask_for(sequence, 2, following, there, size)
             write_output(tiles, row, outputs.output, first_row, heads, count, dim)
             if count == size:
                 if len(outputs.gradients) > 0:

@@ -6,7 +6,15 @@ import numpy as np
 
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import ROW_UNIT
-from ttt_kernels.cpu.vector import load, prefetch, store, total_of, transpose_block, vector_length, zeros
+from ttt_kernels.cpu.vector import (
+    load,
+    prefetch,
+    store,
+    total_of,
+    transpose_block,
+    vector_length,
+    zeros,
+)
 
 _LINE_BYTES = 64
 
@@ -227,6 +235,16 @@ def prefetch_rows(source: Any, first: int, step: int, count: int, dim: int) -> N
     for i in range(count):
         for d in range(0, dim, line):
             prefetch(source, first + i * step + d)
+
+
+@jit
+def ask_for(sequence: Any, which: int, program: int, start: int, count: int) -> None:
+    """Ask for the queries, keys or values (0, 1, 2) of a mini-batch that is next."""
+    heads, dim = sequence.ln_w.shape
+    steps = sequence.steps[which]
+    first = (program // heads) * steps[0] + start * steps[1] + (program % heads) * steps[2]
+    source = (sequence.q, sequence.k, sequence.v)[which]
+    prefetch_rows(source, first, steps[1], count, dim)
 
 
 @jit
