@@ -35,6 +35,12 @@ SHORTENED = {
     ".venv/bin/python -m pytest -q packages/ttt-kernels packages/ttt-core": (
         "test -d packages/ttt-kernels/tests -a -d packages/ttt-core/tests"
     ),
+    ".venv/bin/python benches/bench_cpu.py layer": (
+        "python benches/bench_cpu.py layer --rounds 1 --tokens 32"
+    ),
+    ".venv/bin/python benches/bench_cpu.py step": (
+        "python benches/bench_cpu.py step --rounds 1 --size 12m --tokens 32"
+    ),
     ".venv/bin/python scripts/measure_walk_back.py": (
         "python scripts/measure_walk_back.py --tokens 64 --lr-scale 1"
     ),
