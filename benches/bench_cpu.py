@@ -5,7 +5,7 @@ the largest in brackets. The shapes are those of the 125m model unless they are 
 
     python benches/bench_cpu.py layer       one inner layer, forward and forward + backward
     python benches/bench_cpu.py memory      its peak memory, and that of checkpoint intervals
-    python benches/bench_cpu.py step        a training step, with the inner loop and with a sum instead
+    python benches/bench_cpu.py step        a training step, and one without inner loop
     python benches/bench_cpu.py decode      a token, beside reading all weights once
     python benches/bench_cpu.py compile     the first call of a process, cold and warm
 """
