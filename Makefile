@@ -15,7 +15,7 @@ demo: env       ## train a small model on the built-in corpus, then let it write
 	@scripts/demo.sh $(DEMO)
 
 test: env       ## the test suite
-	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2
+	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2 --dist worksteal
 
 slow: env       ## the tests that take minutes: more kills, more characters
 	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2 -m slow
