@@ -143,8 +143,8 @@ def test_a_line_that_begins_with_a_space_is_text(script: Script) -> None:
 def test_on_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "ttt_cli", "interactive", str(trained), "--quiet"]
-    endless = ["--no-stop-at-eos", "--max-tokens", "1000000"]
-    with subprocess.Popen([*command, *endless], stdin=theirs, stdout=theirs) as process:
+    command += ["--no-stop-at-eos", "--max-tokens", "40"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs) as process:
         os.close(theirs)
         seen = b""
 
@@ -155,6 +155,10 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained: Path) 
             seen = seen.partition(text)[2]
 
         read_until(b"> ")
+        # After an answer of several mini-batches nothing is left to load or to compile.
+        for line in (b"Hello\n", b"set max_tokens 1000000\n"):
+            os.write(ours, line)
+            read_until(b"\n> ")
         os.write(ours, b"Once\n")
         read_until(b"Once")
         seen = os.read(ours, 1024)
@@ -179,10 +183,10 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained: Path) 
 def test_ctrl_c_stops_the_answer_of_a_script_too(trained: Path) -> None:
     command = [sys.executable, "-m", "ttt_cli", "interactive", str(trained), "--json"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*command, "--max-tokens", "2", "--no-stop-at-eos"], **pipes) as it:
+    with subprocess.Popen([*command, "--max-tokens", "40", "--no-stop-at-eos"], **pipes) as it:
         assert it.stdin is not None
         assert it.stdout is not None
-        # After a first answer nothing is left to load, so the second is soon under way.
+        # As above: the second answer is soon under way.
         it.stdin.write(b"Hello\nset max_tokens 1000000\nOnce\n")
         it.stdin.flush()
         while b"token_ids" not in it.stdout.readline():
