@@ -361,20 +361,12 @@ def eager_inner_loop() -> Iterator[None]:
     """Let the public functions be the scan under autograd."""
 
     def run(
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        token_eta: Tensor,
-        lr: Tensor,
-        weights: Sequence[Tensor],
-        biases: Sequence[Tensor],
-        ln_w: Tensor,
-        ln_b: Tensor,
-        *,
+        *arguments: Any,  # noqa: ANN401 - those of `ttt_mlp`
         mini_batch_size: int,
         eps: float,
         **_options: object,
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        q, k, v, token_eta, lr, weights, biases, ln_w, ln_b = arguments
         start = InnerParameters(tuple(weights), tuple(biases))
         out, end = scan(
             *(q, k, v, token_eta, lr, start, ln_w, ln_b),
@@ -385,10 +377,8 @@ def eager_inner_loop() -> Iterator[None]:
         return out, end.weights, end.biases
 
     def run_linear(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-        q, k, v, token_eta, lr, weight, bias, ln_w, ln_b = arguments
-        out, weights, biases = run(
-            q, k, v, token_eta, lr, (weight,), (bias,), ln_w, ln_b, **options
-        )
+        *tokens, weight, bias, ln_w, ln_b = arguments
+        out, weights, biases = run(*tokens, (weight,), (bias,), ln_w, ln_b, **options)
         return out, weights[0], biases[0]
 
     with (

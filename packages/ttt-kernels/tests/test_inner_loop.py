@@ -204,21 +204,25 @@ def test_reading_in_pieces_from_boundary_to_boundary_changes_nothing(data: st.Da
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("kernel", ["reference", "cpu"])
 @pytest.mark.parametrize("interval", [1, 2, 3, 100])
 @pytest.mark.parametrize("run", [run_sgd, run_adam])
 def test_checkpoint_interval_changes_no_output_and_no_gradient(
-    run: Callable[..., tuple[Tensor, ...]], interval: int
+    run: Callable[..., tuple[Tensor, ...]], interval: int, kernel: str
 ) -> None:
     x = make_inputs(tokens=19).require_grad()
     leaves = tuple(x.named().values())
     results = []
     for checkpoint_interval in (None, interval):
-        outputs = run(x, checkpoint_interval=checkpoint_interval)
+        outputs = run(x, checkpoint_interval=checkpoint_interval, kernel=kernel)
         loss = torch.stack([(o * o.detach().cos()).sum() for o in outputs]).sum()
         results.append((*outputs, *torch.autograd.grad(loss, leaves)))
-    for plain, recomputed in zip(*results, strict=True):
-        # The kernel `cpu` goes back from another state, so the last digits may differ.
-        torch.testing.assert_close(plain, recomputed, rtol=1e-11, atol=1e-13)
+    for number, (plain, recomputed) in enumerate(zip(*results, strict=True)):
+        if kernel == "cpu" and run is run_sgd and number >= 3:
+            # Gradients: steps are undone from another state, so the last digits may differ.
+            torch.testing.assert_close(plain, recomputed, rtol=1e-11, atol=1e-13)
+        else:
+            assert torch.equal(plain, recomputed)
 
 
 def test_strided_views_and_contiguous_copies_agree() -> None:

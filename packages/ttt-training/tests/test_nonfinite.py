@@ -1,6 +1,7 @@
 """What happens when a loss or a gradient is not a number."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,25 @@ def test_a_rollback_brings_the_last_checkpoint_back_and_reads_on(
         for step in (2, 4, 6)
     ]
     assert [int(step) for step in steps] == [2, 2, 4], "steps 3 and 4 are lost"
+
+
+def test_a_run_that_was_rolled_back_and_is_resumed_from_before_does_the_same_again(
+    tiny: ConfigMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Poison(monkeypatch, {4})
+    options = {"on_nonfinite": "rollback", "save_every": 2, "log_every": 1, "keep_last": 9}
+    config = tiny(tmp_path, **options)
+    train(config)
+    records = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    last = tmp_path / "checkpoints/step-000006"
+    before = {path.name: path.read_bytes() for path in last.glob("*.safetensors")}
+    for step in (4, 6):  # as if the run had been killed before it could save them
+        shutil.rmtree(tmp_path / f"checkpoints/step-00000{step}")
+    train(config, resume="auto")
+    assert {path.name: path.read_bytes() for path in last.glob("*.safetensors")} == before
+    again = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    losses = [[json.loads(line).get("loss") for line in lines] for lines in (records, again)]
+    assert losses[0] == losses[1]
 
 
 def test_a_rollback_without_a_checkpoint_stops(

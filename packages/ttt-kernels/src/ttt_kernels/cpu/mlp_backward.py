@@ -43,10 +43,8 @@ from ttt_kernels.cpu.mlp_tiles import (
     load_norm,
     load_tokens,
     standardize,
-    transpose,
-    transpose_back,
 )
-from ttt_kernels.cpu.tiles import fill_zeros, store_tokens
+from ttt_kernels.cpu.tiles import fill_zeros, store_tokens, transpose
 from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
 
@@ -189,7 +187,7 @@ def load_upstream(
     for i in range(count, by_token.shape[0]):
         for d in range(dim):
             by_token[i, d] = 0
-    transpose(doutput, by_token, dim)
+    transpose(doutput, by_token, tiles.rows.shape[1], dim)
     for i in range(tiles.rows.shape[1]):
         tiles.rows[DRATES, i] = 0
 
@@ -257,14 +255,14 @@ def write_tokens(gradients: Any, tiles: Any, batch: int, head: int, start: int, 
     _, tokens, heads = gradients.lr.shape
     dim, by_token, dtargets = gradients.norm.shape[3], tiles.by_token[OTHER], tiles.single[DTARGETS]
     at, step = ((batch * tokens + start) * heads + head) * dim, heads * dim
-    transpose_back(by_token, tiles.single[DOUTPUT], dim)
+    transpose(by_token, tiles.single[DOUTPUT], dim, tiles.rows.shape[1])
     store_tokens(gradients.tokens[0], by_token, at, step, count, dim)
-    transpose_back(by_token, tiles.layered[DINPUTS, 0], dim)
+    transpose(by_token, tiles.layered[DINPUTS, 0], dim, tiles.rows.shape[1])
     store_tokens(gradients.tokens[1], by_token, at, step, count, dim)
     for d in range(dim):
         for j in range(0, dtargets.shape[1], vector_length(dtargets)):
             store(dtargets, d, j, zeros(dtargets) - load(dtargets, d, j))
-    transpose_back(by_token, dtargets, dim)
+    transpose(by_token, dtargets, dim, tiles.rows.shape[1])
     store_tokens(gradients.tokens[2], by_token, at, step, count, dim)
     for i in range(count):
         gradients.lr[batch, start + i, head] = tiles.rows[DRATES, i]

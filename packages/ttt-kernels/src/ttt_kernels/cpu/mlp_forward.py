@@ -39,10 +39,9 @@ from ttt_kernels.cpu.mlp_tiles import (
     load_norm,
     multiply_rows,
     standardize,
-    transpose_back,
 )
 from ttt_kernels.cpu.simd import multiply_add_tall
-from ttt_kernels.cpu.tiles import fill_zeros, number, store_tokens
+from ttt_kernels.cpu.tiles import fill_zeros, number, store_tokens, transpose
 from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
 
@@ -202,7 +201,7 @@ def write_output(
         for j in range(0, queries.shape[1], vector_length(queries)):
             content = load(normed, d, j) * tiles.norm[LN_W, d] + tiles.norm[LN_B, d]
             store(scaled, d, j, load(queries, d, j) + content)
-    transpose_back(tiles.by_token[OTHER], scaled, dim)
+    transpose(tiles.by_token[OTHER], scaled, dim, tiles.rows.shape[1])
     at = ((batch * tokens + start) * heads + head) * dim
     store_tokens(output, tiles.by_token[OTHER], at, heads * dim, count, dim)
 
@@ -243,7 +242,7 @@ def descend(tiles: Any, state: Any, layer: int, last_eta: Any, count: int, model
     if layer == 0:
         grow(state.weights, layer, scaled, tiles.by_token[KEYS], count, model)
     else:
-        transpose_back(tiles.by_token[OTHER], scaled, rows)
+        transpose(tiles.by_token[OTHER], scaled, rows, tiles.rows.shape[1])
         grow(
             state.weights, layer, tiles.layered[INPUTS, layer], tiles.by_token[OTHER], count, model
         )

@@ -46,11 +46,9 @@ from ttt_kernels.cpu.mlp_tiles import (
     add_rows,
     fill_biases,
     multiply_rows,
-    transpose,
-    transpose_back,
 )
 from ttt_kernels.cpu.simd import multiply_add_tall
-from ttt_kernels.cpu.tiles import fill_zeros, number
+from ttt_kernels.cpu.tiles import fill_zeros, number, transpose
 from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
 
 
@@ -155,17 +153,17 @@ def answer_gradients(
     fill_zeros(dattention, tokens)
     multiply_add_tall(dattention, gradients, ONE, tokens, danswers, tokens, outputs, tokens)
     correction_gradients(tiles, tiles.squares[ATTENTIONS, layer])
-    transpose(flipped, tiles.squares[CORRECTIONS, layer], tokens)
+    transpose(flipped, tiles.squares[CORRECTIONS, layer], tokens, tokens)
     dgradients, dinputs = tiles.layered[DGRADIENTS, layer], tiles.layered[DINPUTS, layer]
     multiply_add_tall(dgradients, danswers, tokens, ONE, flipped, outputs, count, tokens)
-    transpose(flipped, dattention, tokens)
+    transpose(flipped, dattention, tokens, tokens)
     multiply_add_tall(dinputs, queries, tokens, ONE, flipped, inputs, count, tokens)
     add_rows(dstate.biases[layer], danswers, outputs)
     if layer == 0:
         grow(dstate.weights, layer, danswers, tiles.by_token[QUERIES], count, model)
         dqueries = tiles.single[DOUTPUT]
     else:
-        transpose_back(tiles.by_token[OTHER], danswers, outputs)
+        transpose(tiles.by_token[OTHER], danswers, outputs, tiles.rows.shape[1])
         grow(dstate.weights, layer, queries, tiles.by_token[OTHER], count, model)
         dqueries = tiles.layered[DANSWERS, layer - 1]
         fill_zeros(dqueries, inputs)
@@ -214,7 +212,7 @@ def chain_gradients(
     above = layer + 1
     push(tiles.layered[DGRADIENTS, above], state.weights, above, dpulled, model)
     gradients = tiles.layered[GRADIENTS, above]
-    transpose_back(tiles.by_token[OTHER], gradients, width_out(model, above))
+    transpose(tiles.by_token[OTHER], gradients, width_out(model, above), tiles.rows.shape[1])
     grow(dstate.weights, above, dpulled, tiles.by_token[OTHER], count, model)
 
 
@@ -228,7 +226,7 @@ def layer_gradients(
     if layer == 0:
         grow(dstate.weights, layer, dkeys, tiles.by_token[KEYS], count, model)
     else:
-        transpose_back(tiles.by_token[OTHER], dkeys, width_out(model, layer))
+        transpose(tiles.by_token[OTHER], dkeys, width_out(model, layer), tiles.rows.shape[1])
         inputs = tiles.layered[INPUTS, layer]
         grow(dstate.weights, layer, inputs, tiles.by_token[OTHER], count, model)
     pull(dinputs, state.weights, layer, dkeys, model)

@@ -70,7 +70,7 @@ def width_out(model: Any, layer: int) -> int:
 def aligned_zeros(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
     """Zeros of an array's type from a border of a cache line on, which NumPy does not promise.
 
-    Otherwise most vectors lie across a border, and a scan takes a third longer.
+    Otherwise most vectors lie across a border, and are read twice.
     """
     length = math.prod(shape) * like.itemsize
     room = np.zeros(length + _LINE, np.uint8)

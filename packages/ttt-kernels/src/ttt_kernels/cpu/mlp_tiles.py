@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.mlp_state import Model, aligned_zeros, padded
-from ttt_kernels.cpu.tiles import Sequence, number
+from ttt_kernels.cpu.tiles import Sequence, number, transpose
 from ttt_kernels.cpu.vector import (
     load,
     prefetch,
     root_of,
     store,
     total_of,
-    transpose_block,
     vector_length,
     zeros,
 )
@@ -114,9 +113,9 @@ def load_mini_batch(
         tiles.by_token[KEYS], sequence.k, sequence.steps[1], batch, head, start, count, ahead, dim
     )
     targets, keys = tiles.single[TARGETS], tiles.layered[INPUTS, 0]
-    transpose(targets, tiles.by_token[OTHER], dim)
-    transpose(tiles.layered[ANSWERS, 0], tiles.by_token[QUERIES], dim)
-    transpose(keys, tiles.by_token[KEYS], dim)
+    transpose(targets, tiles.by_token[OTHER], tiles.rows.shape[1], dim)
+    transpose(tiles.layered[ANSWERS, 0], tiles.by_token[QUERIES], tiles.rows.shape[1], dim)
+    transpose(keys, tiles.by_token[KEYS], tiles.rows.shape[1], dim)
     tokens, descents = tiles.rows.shape[1], tiles.squares[DESCENTS, 0]
     for d in range(dim):
         for j in range(0, tokens, vector_length(keys)):
@@ -155,24 +154,6 @@ def load_tokens(
             prefetch(source, place + ahead * steps[1] + d)
         for d in range(whole, dim):
             out[i, d] = source[place + d]
-
-
-@jit
-def transpose(out: Any, source: Any, features: int) -> None:
-    """From (M', features) to (features, M')."""
-    vector = vector_length(out)
-    for i in range(0, source.shape[0], vector):
-        for j in range(0, features, vector):
-            transpose_block(out, j, i, source, i, j)
-
-
-@jit
-def transpose_back(out: Any, source: Any, features: int) -> None:
-    """From (features, M') to (M', features)."""
-    vector = vector_length(out)
-    for j in range(0, features, vector):
-        for i in range(0, source.shape[1], vector):
-            transpose_block(out, i, j, source, j, i)
 
 
 @jit

@@ -1,8 +1,8 @@
 """Matrix products of the size of a mini-batch, with all sums in registers.
 
 Tiles of 16 x 64 are too small for a BLAS call, and LLVM's loop vectoriser writes every partial sum
-back to memory: 25 GFLOP/s, where large products reach 150 on the same core. So the innermost loop
-is emitted here, in LLVM's own terms and for any machine it knows.
+back to memory. So the innermost loop is emitted here, in LLVM's own terms and for any machine it
+knows.
 """
 
 from functools import partial
