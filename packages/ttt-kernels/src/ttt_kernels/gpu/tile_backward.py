@@ -207,6 +207,7 @@ def tile_backward(
         store_tile(dk + here, d_key, rows, columns, out_t, count, D)
     W += row_mean(load_state(weight, columns, D), D)[:, None]
     b += tl.sum(load_features(bias, columns, D), 0) / D
+    tl.debug_barrier()  # the state is replaced where it stood: all warps have read it by now
     store_tile(weight, W, columns, columns, D, D, D)
     tl.store(bias + columns, b, mask=columns < D)
     store_tile(d_weight, tl.trans(dS), columns, columns, D, D, D)
