@@ -1,4 +1,4 @@
-"""The tile kernels as a GPU would run them: compiled for sm_80 and executed by the PTX simulator."""
+"""The tile kernels as a GPU would run them: compiled for sm_80, executed by the PTX simulator."""
 
 import pytest
 import torch
@@ -22,4 +22,4 @@ def test_compiled_code_computes_what_the_reference_does(
         found = results(x, "tile-multi")
     assert len(runs) == 2
     assert all(run.pending_copies == 0 for run in runs)
-    assert_close(found, expected_results(x), lambda name: tolerance)
+    assert_close(found, expected_results(x), lambda _: tolerance)

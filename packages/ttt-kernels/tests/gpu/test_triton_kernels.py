@@ -79,7 +79,7 @@ def test_tokens_of_16_bits_cost_their_rounding_and_no_more(
     with hardened(), poisoned():
         found = results(x, kernel)
     assert found["output"].dtype == dtype
-    assert_close(found, expected_results(x), lambda name: tolerance)
+    assert_close(found, expected_results(x), lambda _: tolerance)
 
 
 @pytest.mark.parametrize(("kernel", "other"), [("naive", "naive-multi"), ("tile", "tile-multi")])
@@ -87,7 +87,7 @@ def test_a_launch_for_each_mini_batch_is_one_for_all(kernel: str, other: str) ->
     x = inputs_of(Case(tokens=10, mini_batch_size=4))
     with hardened(), poisoned():
         found, expected = results(x, kernel), results(x, other)
-    assert_close(found, expected, lambda name: 1e-6)
+    assert_close(found, expected, lambda _: 1e-6)
 
 
 @pytest.mark.parametrize("kernel", ["naive-multi", "tile-multi"])
@@ -136,7 +136,9 @@ def test_gradients_of_nothing_but_the_state_are_found() -> None:
 def test_no_tensor_in_main_memory_reaches_a_gpu_kernel(kernel: str) -> None:
     assert kernel in available_kernels()
     x = inputs_of(Case())
-    with pytest.raises(KernelUnavailableError, match=f"`{kernel}` cannot run this: it runs on cuda"):
+    with pytest.raises(
+        KernelUnavailableError, match=f"`{kernel}` cannot run this: it runs on cuda"
+    ):
         results(x, kernel)
 
 

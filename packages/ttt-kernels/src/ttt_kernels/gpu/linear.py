@@ -205,19 +205,18 @@ def _read(
     """Launch the forward kernel over a span; `output` and `kept` are those of all tokens."""
     cut = slice(*span)
     q, k, v, lr = _tokens(loop, cut)
-    batch, tokens, heads, _ = q.shape
-    layout = output if output is not None else kept
-    assert layout is not None, "a launch that writes nothing"
+    batch, tokens, heads, dim = q.shape
     family.forward[(batch * heads,)](
         *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, *start),
         *(q if x is None else x[:, cut] for x in (output, kept)),
         *end,
         *(tokens, heads, loop.eps, *start.batch_strides()),
-        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride(), *layout.stride()[:2]),
+        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
+        *(loop.q.shape[1] * heads * dim, heads * dim),
         **family.constants(loop),
         ANSWER=output is not None,
         KEEP=kept is not None,
-        **settings(f"{family.name}_forward", loop.q, loop.mini_batch_size),
+        **settings(dim),
     )
 
 
@@ -237,7 +236,7 @@ def _read_back(
     cut = slice(*span)
     q, k, v, lr = _tokens(loop, cut)
     d_lr = gradients.lr[:, cut]
-    batch, tokens, heads, _ = q.shape
+    batch, tokens, heads, dim = q.shape
     family.backward[(batch * heads,)](
         *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, kept[:, cut], d_out[:, cut]),
         *(*state, *gradients.state, gradients.token_eta, gradients.ln_w, gradients.ln_b),
@@ -246,7 +245,7 @@ def _read_back(
         *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
         *(*d_out.stride()[:2], *d_lr.stride()[:2]),
         **family.constants(loop),
-        **settings(f"{family.name}_backward", loop.q, loop.mini_batch_size),
+        **settings(dim),
     )
 
 

@@ -6,8 +6,8 @@ and G for what its tokens so far would take off it, per token_eta:
     g_i = gradient at z = k_i W + b of 0.5 ||LN(z) - (v_i - k_i)||^2
     G += lr_i k_i^T g_i,  out_i = q_i + LN(q_i (W - token_eta_i G) + ...)
 
-and W -= token_eta_{M-1} G ends it; the bias goes the same way with a constant feature in place of k.
-It does about three times the work of the dual form, and none of it needs padding to a tile.
+and W -= token_eta_{M-1} G ends it; the bias goes the same way, a constant feature in place of k. It
+does about three times the work of the dual form, and none of it needs padding to a tile.
 """
 
 import triton
@@ -17,15 +17,19 @@ from ttt_kernels.gpu.tiles import load_features, load_state, store_features, sto
 
 
 @triton.jit
-def layer_norm(z, columns, dim, eps):
-    """x = (z - mean) / sqrt(var + eps) of one vector, padded features zero, and 1 / sqrt(...)."""
+def layer_norm(
+    z: tl.tensor, columns: tl.tensor, dim: tl.constexpr, eps: tl.tensor
+) -> tuple[tl.tensor, ...]:
+    """X = (z - mean) / sqrt(var + eps) of one vector, padded features zero, and 1 / sqrt(...)."""
     z = tl.where(columns < dim, z - tl.sum(z, 0) / dim, 0.0)
     rstd = tl.rsqrt(tl.sum(z * z, 0) / dim + eps)
     return z * rstd, rstd
 
 
 @triton.jit
-def centered_gradient(a, x, rstd, columns, dim):
+def centered_gradient(
+    a: tl.tensor, x: tl.tensor, rstd: tl.tensor, columns: tl.tensor, dim: tl.constexpr
+) -> tl.tensor:
     """Gradient of a layer norm at its input, a being that at x: (a - mean a - x mean(a x)) rstd."""
     g = (a - tl.sum(a, 0) / dim - x * (tl.sum(a * x, 0) / dim)) * rstd
     return tl.where(columns < dim, g, 0.0)
@@ -33,44 +37,44 @@ def centered_gradient(a, x, rstd, columns, dim):
 
 @triton.jit
 def naive_forward(
-    q,
-    k,
-    v,
-    lr,
-    token_eta,
-    ln_w,
-    ln_b,
-    start_weight,
-    start_bias,
-    out,
-    kept,
-    end_weight,
-    end_bias,
-    tokens,
-    heads,
-    eps,
-    weight_b,
-    bias_b,
-    q_b,
-    q_t,
-    q_h,
-    k_b,
-    k_t,
-    k_h,
-    v_b,
-    v_t,
-    v_h,
-    lr_b,
-    lr_t,
-    lr_h,
-    out_b,
-    out_t,
+    q: tl.tensor,
+    k: tl.tensor,
+    v: tl.tensor,
+    lr: tl.tensor,
+    token_eta: tl.tensor,
+    ln_w: tl.tensor,
+    ln_b: tl.tensor,
+    start_weight: tl.tensor,
+    start_bias: tl.tensor,
+    out: tl.tensor,
+    kept: tl.tensor,
+    end_weight: tl.tensor,
+    end_bias: tl.tensor,
+    tokens: tl.tensor,
+    heads: tl.tensor,
+    eps: tl.tensor,
+    weight_b: tl.tensor,
+    bias_b: tl.tensor,
+    q_b: tl.tensor,
+    q_t: tl.tensor,
+    q_h: tl.tensor,
+    k_b: tl.tensor,
+    k_t: tl.tensor,
+    k_h: tl.tensor,
+    v_b: tl.tensor,
+    v_t: tl.tensor,
+    v_h: tl.tensor,
+    lr_b: tl.tensor,
+    lr_t: tl.tensor,
+    lr_h: tl.tensor,
+    out_b: tl.tensor,
+    out_t: tl.tensor,
     M: tl.constexpr,
     D: tl.constexpr,
     D_PAD: tl.constexpr,
     ANSWER: tl.constexpr,
     KEEP: tl.constexpr,
-):
+) -> None:
     """Read all tokens of one sequence and head; arguments as `tile_forward`."""
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads

@@ -10,10 +10,10 @@ dW, db the gradients at the end of the mini-batch:
     inner       dz, dgamma, dbeta, d(v - k) from u: the second derivative of the inner loss
     sums        dk = dA^T q + dz W^T - (c g) dW^T - d(v - k);  dW += q^T dzb + k^T dz
 
-Three choices keep all of it in the registers of four warps at D = 64. dW is held transposed, so that
-tiles made here are transposed on their way through shared memory, not the loaded q and k. Addresses
-are computed anew in each round (`disable_licm`): hoisted, they alone would fill the registers. And
-dq is finished before the inner layer norm begins.
+Three choices keep all of it in the registers of four warps at D = 64. dW is held transposed, so
+that tiles made here are transposed on their way through shared memory, not the loaded q and k.
+Addresses are computed anew in each round (`disable_licm`): hoisted, they alone would fill the
+registers. And dq is finished before the inner layer norm begins.
 """
 
 import triton
@@ -37,54 +37,54 @@ from ttt_kernels.gpu.tiles import (
 
 @triton.jit
 def tile_backward(
-    q,
-    k,
-    v,
-    lr,
-    token_eta,
-    ln_w,
-    ln_b,
-    kept,
-    d_out,
-    weight,
-    bias,
-    d_weight,
-    d_bias,
-    d_token_eta,
-    d_ln_w,
-    d_ln_b,
-    dq,
-    dk,
-    dv,
-    d_lr,
-    tokens,
-    heads,
-    eps,
-    q_b,
-    q_t,
-    q_h,
-    k_b,
-    k_t,
-    k_h,
-    v_b,
-    v_t,
-    v_h,
-    lr_b,
-    lr_t,
-    lr_h,
-    out_b,
-    out_t,
-    d_lr_b,
-    d_lr_t,
+    q: tl.tensor,
+    k: tl.tensor,
+    v: tl.tensor,
+    lr: tl.tensor,
+    token_eta: tl.tensor,
+    ln_w: tl.tensor,
+    ln_b: tl.tensor,
+    kept: tl.tensor,
+    d_out: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    d_weight: tl.tensor,
+    d_bias: tl.tensor,
+    d_token_eta: tl.tensor,
+    d_ln_w: tl.tensor,
+    d_ln_b: tl.tensor,
+    dq: tl.tensor,
+    dk: tl.tensor,
+    dv: tl.tensor,
+    d_lr: tl.tensor,
+    tokens: tl.tensor,
+    heads: tl.tensor,
+    eps: tl.tensor,
+    q_b: tl.tensor,
+    q_t: tl.tensor,
+    q_h: tl.tensor,
+    k_b: tl.tensor,
+    k_t: tl.tensor,
+    k_h: tl.tensor,
+    v_b: tl.tensor,
+    v_t: tl.tensor,
+    v_h: tl.tensor,
+    lr_b: tl.tensor,
+    lr_t: tl.tensor,
+    lr_h: tl.tensor,
+    out_b: tl.tensor,
+    out_t: tl.tensor,
+    d_lr_b: tl.tensor,
+    d_lr_t: tl.tensor,
     M: tl.constexpr,
     D: tl.constexpr,
     M_PAD: tl.constexpr,
     D_PAD: tl.constexpr,
     PRECISION: tl.constexpr,
-):
+) -> None:
     """Walk over all tokens of one sequence and head, from the last to the first.
 
-    Args:
+    Tensors:
         q: as for `tile_forward`, and so are k, v, lr, token_eta, ln_w and ln_b.
         kept: g of all tokens, by the strides out_b, out_t, D and 1.
         d_out: gradient of the output, like `kept`.
@@ -104,7 +104,10 @@ def tile_backward(
     batch, head = program // heads, program % heads
     rows, columns = tl.arange(0, M_PAD), tl.arange(0, D_PAD)
     operand = q.dtype.element_ty
-    gamma, beta = load_features(ln_w + head * D, columns, D), load_features(ln_b + head * D, columns, D)
+    gamma, beta = (
+        load_features(ln_w + head * D, columns, D),
+        load_features(ln_b + head * D, columns, D),
+    )
     etas = tl.load(token_eta + rows, mask=rows < M, other=0.0)
     last_eta = tl.load(token_eta + M - 1)
     weight += program * D * D

@@ -30,7 +30,15 @@ from ttt_kernels.gpu.tiles import (
 
 
 @triton.jit
-def inner_gradient(z, target, gamma, beta, columns, dim, eps):
+def inner_gradient(
+    z: tl.tensor,
+    target: tl.tensor,
+    gamma: tl.tensor,
+    beta: tl.tensor,
+    columns: tl.tensor,
+    dim: tl.constexpr,
+    eps: tl.tensor,
+) -> tl.tensor:
     """Gradient of 0.5 ||LN(z) - target||^2 at z, (M, D), for a z without mean.
 
     Args:
@@ -51,38 +59,38 @@ def inner_gradient(z, target, gamma, beta, columns, dim, eps):
 
 @triton.jit
 def tile_forward(
-    q,
-    k,
-    v,
-    lr,
-    token_eta,
-    ln_w,
-    ln_b,
-    start_weight,
-    start_bias,
-    out,
-    kept,
-    end_weight,
-    end_bias,
-    tokens,
-    heads,
-    eps,
-    weight_b,
-    bias_b,
-    q_b,
-    q_t,
-    q_h,
-    k_b,
-    k_t,
-    k_h,
-    v_b,
-    v_t,
-    v_h,
-    lr_b,
-    lr_t,
-    lr_h,
-    out_b,
-    out_t,
+    q: tl.tensor,
+    k: tl.tensor,
+    v: tl.tensor,
+    lr: tl.tensor,
+    token_eta: tl.tensor,
+    ln_w: tl.tensor,
+    ln_b: tl.tensor,
+    start_weight: tl.tensor,
+    start_bias: tl.tensor,
+    out: tl.tensor,
+    kept: tl.tensor,
+    end_weight: tl.tensor,
+    end_bias: tl.tensor,
+    tokens: tl.tensor,
+    heads: tl.tensor,
+    eps: tl.tensor,
+    weight_b: tl.tensor,
+    bias_b: tl.tensor,
+    q_b: tl.tensor,
+    q_t: tl.tensor,
+    q_h: tl.tensor,
+    k_b: tl.tensor,
+    k_t: tl.tensor,
+    k_h: tl.tensor,
+    v_b: tl.tensor,
+    v_t: tl.tensor,
+    v_h: tl.tensor,
+    lr_b: tl.tensor,
+    lr_t: tl.tensor,
+    lr_h: tl.tensor,
+    out_b: tl.tensor,
+    out_t: tl.tensor,
     M: tl.constexpr,
     D: tl.constexpr,
     M_PAD: tl.constexpr,
@@ -90,10 +98,10 @@ def tile_forward(
     ANSWER: tl.constexpr,
     KEEP: tl.constexpr,
     PRECISION: tl.constexpr,
-):
+) -> None:
     """Read all tokens of one sequence and head.
 
-    Args:
+    Tensors:
         q: queries, (B, T, H, D) by the strides q_b, q_t, q_h and 1.
         k: keys.
         v: values.
@@ -112,7 +120,10 @@ def tile_forward(
     batch, head = program // heads, program % heads
     rows, columns = tl.arange(0, M_PAD), tl.arange(0, D_PAD)
     operand = q.dtype.element_ty
-    gamma, beta = load_features(ln_w + head * D, columns, D), load_features(ln_b + head * D, columns, D)
+    gamma, beta = (
+        load_features(ln_w + head * D, columns, D),
+        load_features(ln_b + head * D, columns, D),
+    )
     etas = tl.load(token_eta + rows, mask=rows < M, other=0.0)
     last_eta = tl.load(token_eta + M - 1)
     start_weight += batch * weight_b + head * D * D
@@ -132,20 +143,19 @@ def tile_forward(
         xk = load_tile(k + first * k_t, rows, columns, k_t, count, D).to(operand)
         xv = load_tile(v + first * v_t, rows, columns, v_t, count, D)
         rates = tl.load(lr + first * lr_t + rows * lr_t, mask=rows < count, other=0.0)
-        Wo = W.to(operand)
-        z = tl.dot(xk, Wo, input_precision=PRECISION) + b[None, :]
+        Wo, bo = W.to(operand), b  # what all tokens of the mini-batch see
+        z = tl.dot(xk, Wo, input_precision=PRECISION) + bo[None, :]
         target = xv.to(tl.float32) - xk.to(tl.float32)
         go = inner_gradient(z, target, gamma, beta, columns, D, eps).to(operand)
         # what learns from g sees it rounded, so that the backward pass can undo it exactly
         learned = (rates * (last_eta if count == M else 0.0))[:, None] * go.to(tl.float32)
-        if ANSWER:
-            xq = load_tile(q + first * q_t, rows, columns, q_t, count, D)
-            zb = tl.dot(xq, Wo, input_precision=PRECISION) + b[None, :]
         W -= tl.dot(tl.trans(xk), learned.to(operand), input_precision=PRECISION)
         b -= tl.sum(learned.to(operand).to(tl.float32), 0)
         if KEEP:
             store_tile(kept + first * out_t, go, rows, columns, out_t, count, D)
         if ANSWER:
+            xq = load_tile(q + first * q_t, rows, columns, q_t, count, D)
+            zb = tl.dot(xq, Wo, input_precision=PRECISION) + bo[None, :]
             scores = tl.dot(xq, tl.trans(xk), input_precision=PRECISION)
             P = masked_rates(etas, rates) * (1.0 + scores)
             zb -= tl.dot(P.to(operand), go, input_precision=PRECISION)

@@ -72,6 +72,14 @@ def bind(kernel: Any, grid: Any, args: tuple[Any, ...], keywords: dict[str, Any]
     return Launch(kernel, (x, y, z), dict(bound.arguments), options)
 
 
+_intercepting = 0
+
+
+def intercepting() -> bool:
+    """Whether launches go to a handler just now."""
+    return _intercepting > 0
+
+
 @contextmanager
 def intercepted(handler: Callable[[Launch], Any], target: GPUTarget) -> Iterator[None]:
     """Give every launch in the context to `handler`, in all threads of the process.
@@ -95,11 +103,14 @@ def intercepted(handler: Callable[[Launch], Any], target: GPUTarget) -> Iterator
             error.add_note(f"in a launch of `{launch.name}` on {launch.grid} programs")
             raise
 
+    global _intercepting  # noqa: PLW0603 - so is the method that is replaced
+    _intercepting += 1
     for kind in kinds:
         kind.run = run
     try:
         with offline_driver(target):
             yield
     finally:
+        _intercepting -= 1
         for kind, original in originals.items():
             kind.run = original
