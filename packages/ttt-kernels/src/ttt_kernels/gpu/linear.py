@@ -13,7 +13,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ttt_kernels.gpu.launch import settings
+from ttt_kernels.gpu.launch import Shape, launch_options, target_of
 from ttt_kernels.gpu.naive_backward import naive_backward
 from ttt_kernels.gpu.naive_forward import naive_forward
 from ttt_kernels.gpu.tile_backward import tile_backward
@@ -47,7 +47,7 @@ class Family:
         forward: the kernel.
         backward: the kernel.
         keeps: dtype of the kept g; None is that of the tokens.
-        tiled: whether mini-batches are padded to tiles and products have a precision.
+        tiled: whether mini-batches are padded to tiles.
     """
 
     name: str
@@ -56,17 +56,23 @@ class Family:
     keeps: torch.dtype | None
     tiled: bool
 
-    def constants(self, loop: InnerLoop) -> dict[str, Any]:
-        """Constants both kernels are compiled for."""
-        size, dim = loop.mini_batch_size, loop.q.shape[3]
+    def options(self, loop: InnerLoop, kernel: Any) -> dict[str, Any]:
+        """Constants that one of the two is compiled for, and how it is launched."""
+        batch, _, heads, dim = loop.q.shape
+        size = loop.mini_batch_size
         smallest = 16 if self.tiled else 1  # a tensor core wants 16
         constants = {
             "M": size,
             "D": dim,
             "M_PAD": max(smallest, triton.next_power_of_2(size)),
             "D_PAD": max(smallest, triton.next_power_of_2(dim)),
+            "PRECISION": _precision(loop.q),
         }
-        return constants | ({"PRECISION": _precision(loop.q)} if self.tiled else {})
+        shape = Shape.of(kernel.__name__, dim, size, loop.q.dtype)
+        return {
+            **{name: value for name, value in constants.items() if name in kernel.arg_names},
+            **launch_options(shape, batch * heads, loop.q.device),
+        }
 
 
 NAIVE = Family("naive", naive_forward, naive_backward, keeps=torch.float32, tiled=False)
@@ -213,10 +219,9 @@ def _read(
         *(tokens, heads, loop.eps, *start.batch_strides()),
         *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
         *(loop.q.shape[1] * heads * dim, heads * dim),
-        **family.constants(loop),
         ANSWER=output is not None,
         KEEP=kept is not None,
-        **settings(dim),
+        **family.options(loop, family.forward),
     )
 
 
@@ -244,8 +249,7 @@ def _read_back(
         *(d_lr, tokens, heads, loop.eps),
         *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
         *(*d_out.stride()[:2], *d_lr.stride()[:2]),
-        **family.constants(loop),
-        **settings(dim),
+        **family.options(loop, family.backward),
     )
 
 
@@ -275,6 +279,7 @@ def _precision(tokens: Tensor) -> str:
     Narrower dtypes have their own. A product in three parts of tf32 is as good as float32; AMD's
     compiler knows no tf32.
     """
-    if tokens.dtype != torch.float32 or torch.version.hip is not None:
+    target = target_of(tokens.device) or "sm_80"
+    if tokens.dtype != torch.float32 or target.startswith("gfx"):
         return "ieee"
     return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
