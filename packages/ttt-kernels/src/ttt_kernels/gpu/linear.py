@@ -56,8 +56,9 @@ class Family:
     keeps: torch.dtype | None
     tiled: bool
 
-    def options(self, loop: InnerLoop, kernel: Any) -> dict[str, Any]:
+    def options(self, loop: InnerLoop, *, forward: bool) -> dict[str, Any]:
         """Constants that one of the two is compiled for, and how it is launched."""
+        kernel = self.forward if forward else self.backward
         batch, _, heads, dim = loop.q.shape
         size = loop.mini_batch_size
         smallest = 16 if self.tiled else 1  # a tensor core wants 16
@@ -221,7 +222,7 @@ def _read(
         *(loop.q.shape[1] * heads * dim, heads * dim),
         ANSWER=output is not None,
         KEEP=kept is not None,
-        **family.options(loop, family.forward),
+        **family.options(loop, forward=True),
     )
 
 
@@ -241,7 +242,7 @@ def _read_back(
     cut = slice(*span)
     q, k, v, lr = _tokens(loop, cut)
     d_lr = gradients.lr[:, cut]
-    batch, tokens, heads, dim = q.shape
+    batch, tokens, heads, _ = q.shape
     family.backward[(batch * heads,)](
         *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, kept[:, cut], d_out[:, cut]),
         *(*state, *gradients.state, gradients.token_eta, gradients.ln_w, gradients.ln_b),
@@ -249,7 +250,7 @@ def _read_back(
         *(d_lr, tokens, heads, loop.eps),
         *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
         *(*d_out.stride()[:2], *d_lr.stride()[:2]),
-        **family.options(loop, family.backward),
+        **family.options(loop, forward=False),
     )
 
 

@@ -8,13 +8,17 @@ access to global memory in the loop, padding included. The floor is what the mat
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from ttt_kernels.capability import dtype_name
 from ttt_kernels.errors import KernelUnavailableError
 from ttt_kernels.gpu.trial import DIRECTIONS, Trial
+
+if TYPE_CHECKING:
+    from ttt_kernels.verify.launch import Launch
 
 TARGETS = ("sm_80", "sm_90", "gfx90a", "gfx942", "gfx1030", "gfx1100")
 FAMILIES = ("tile", "naive")
@@ -67,11 +71,12 @@ def kernel_report(
     require_triton()
     rows: list[Row] = []
     families = dict.fromkeys(name.removesuffix("-multi") for name in kernels)
-    for point in itertools.product(families, head_dims, mini_batch_sizes, dtypes, targets):
-        *shape, target = point
+    points = itertools.product(families, head_dims, mini_batch_sizes, dtypes, targets)
+    for family, dim, size, dtype, target in points:
         if on_progress is not None:
-            on_progress(f"compiling {shape[0]} for {target}, D = {shape[1]}, M = {shape[2]}")
-        rows += _rows(Trial(*shape), target, form, executed=executed and target == SIMULATED)
+            on_progress(f"compiling {family} for {target}, D = {dim}, M = {size}")
+        trial = Trial(family, dim, size, dtype)
+        rows += _rows(trial, target, form, executed=executed and target == SIMULATED)
     return rows
 
 
@@ -90,26 +95,32 @@ def require_triton() -> None:
 def _rows(trial: Trial, target: str, form: str, *, executed: bool) -> list[Row]:
     from ttt_kernels.gpu.launch import launched_as
 
-    with launched_as(trial.forms(target, form)):
-        launches = trial.launches(target)
-        ran = execute(trial) if executed else {}
-    return [
-        {
-            "kernel": trial.family,
-            "direction": direction,
-            "head_dim": trial.head_dim,
-            "mini_batch_size": trial.mini_batch_size,
-            "dtype": dtype_name(trial.dtype),
-            "target": target,
-            "form": form,
-            **figures(trial, direction, launch, target),
-            **({"executed": ran[direction]} if ran else {}),
-        }
-        for direction, launch in launches.items()
-    ]
+    rows = [form_row(trial, direction, target, form) for direction in DIRECTIONS]
+    if executed and not any("error" in row for row in rows):
+        with launched_as(trial.forms(target, form)):
+            ran = execute(trial)
+        for row in rows:
+            row["executed"] = ran[row["direction"]]
+    return rows
 
 
-def figures(trial: Trial, direction: str, launch: Any, target: str) -> Row:
+def form_row(trial: Trial, direction: str, target: str, form: str) -> Row:
+    """The row of one direction, launched as the table says."""
+    launch = trial.launches(target)[direction]
+    options = trial.forms(target, form)[launch.name].options()
+    return {
+        "kernel": trial.family,
+        "direction": direction,
+        "head_dim": trial.head_dim,
+        "mini_batch_size": trial.mini_batch_size,
+        "dtype": dtype_name(trial.dtype),
+        "target": target,
+        "form": form,
+        **figures(trial, direction, replace(launch, options=options), target),
+    }
+
+
+def figures(trial: Trial, direction: str, launch: "Launch", target: str) -> Row:
     """What one launch becomes on a target."""
     from ttt_kernels.verify import CompileError
     from ttt_kernels.verify.offline.compiler import compile_launch
@@ -153,8 +164,6 @@ def main_loop(loops: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def execute(trial: Trial) -> dict[str, Row]:
     """What a mini-batch of one program does on sm_80: a fourth of what 8 do more than 4."""
-    from dataclasses import replace
-
     from ttt_kernels.verify import simulated
 
     counts = []

@@ -1,12 +1,16 @@
 """A small problem for the kernels, to compile them for it and to see whether they are right."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ttt_kernels.ops import ttt_linear
+
+if TYPE_CHECKING:
+    from ttt_kernels.gpu.launch import Form
+    from ttt_kernels.verify.launch import Launch
 
 DIRECTIONS = ("forward", "backward")
 
@@ -34,9 +38,9 @@ class Trial:
     dtype: torch.dtype = torch.bfloat16
     mini_batches: int = 3
 
-    def launches(self, target: str) -> dict[str, Any]:
-        """Both launches as `ttt_kernels.verify.launch.Launch`, by direction; none is made."""
-        from ttt_kernels.verify.launch import Launch, intercepted
+    def launches(self, target: str) -> dict[str, "Launch"]:
+        """Both launches, by direction; none is made."""
+        from ttt_kernels.verify.launch import intercepted
         from ttt_kernels.verify.targets import find_target
 
         found: list[Launch] = []
@@ -44,7 +48,7 @@ class Trial:
             self.run()
         return dict(zip(DIRECTIONS, found, strict=True))
 
-    def forms(self, target: str, form: str) -> dict[str, Any]:
+    def forms(self, target: str, form: str) -> dict[str, "Form"]:
         """How the launch table has the kernels launched, by their names.
 
         Args:

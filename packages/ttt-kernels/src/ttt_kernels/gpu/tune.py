@@ -7,18 +7,23 @@ fewest instructions in all its warps. What is chosen has to be right before it i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ttt_kernels.errors import KernelError
+from ttt_kernels.gpu.budgets import budgets_of, write_budgets
 from ttt_kernels.gpu.launch import Form, Forms, Shape, launched_as, read_table, write_table
 from ttt_kernels.gpu.report import SIMULATED, Row, figures, require_triton
 from ttt_kernels.gpu.trial import TOLERANCES, Trial
 
+if TYPE_CHECKING:
+    from ttt_kernels.verify.launch import Launch
+
 WARPS = (1, 2, 4, 8)
 STAGES = (1, 2, 3)
+STAGES_AT_FIRST = 2
 
 SCHEDULERS = 4
-"""Of a multiprocessor, or SIMD units of a compute unit: a fifth warp waits for one of the others."""
+"""Of a multiprocessor (SIMD units of a compute unit): a fifth warp waits for one of the others."""
 
 NEGLIGIBLE_STACK = 64
 """Bytes of a thread's stack that count as none: a few registers, which stay in the first cache."""
@@ -33,20 +38,28 @@ class Choice:
     """What was found for one kernel.
 
     Attributes:
+        trial: what it was compiled for.
         target: it was compiled for.
-        shape: of the kernel.
+        kernel: name of the function.
         forms: the two chosen ones.
         rows: of the report, by form, of all candidates that compile.
         proven: how the chosen forms were found right: `simulated` or `interpreted`.
         error: largest relative error of any result.
     """
 
+    trial: Trial
     target: str
-    shape: Shape
+    kernel: str
     forms: Forms
     rows: dict[Form, Row]
     proven: str
     error: float
+
+    @property
+    def shape(self) -> Shape:
+        """Its row in the launch table."""
+        trial = self.trial
+        return Shape.of(self.kernel, trial.head_dim, trial.mini_batch_size, trial.dtype)
 
 
 def tune(
@@ -67,30 +80,14 @@ def tune(
         KernelUnavailableError: Triton is not installed.
     """
     require_triton()
-    found: dict[str, dict[Form, Row]] = {}
-    for direction, launch in trial.launches(target).items():
-        rows: dict[Form, Row] = {}
-
-        def compile_form(form: Form, direction: str = direction, launch: Any = launch) -> Row:
-            if on_progress is not None:
-                on_progress(
-                    f"{launch.name} for {target}: {form.num_warps} warps, D = {trial.head_dim}"
-                )
-            return figures(trial, direction, replace(launch, options=form.options()), target)
-
-        for warps in WARPS:
-            if plausible(warps, trial, direction):
-                rows[Form(warps, 2)] = compile_form(Form(warps, 2))
-        for warps in {form.num_warps for form in choose(_compiled(rows, launch.name, target))}:
-            for stages in STAGES:
-                form = Form(warps, stages)
-                rows[form] = rows.get(form) or compile_form(form)
-        found[launch.name] = _compiled(rows, launch.name, target)
+    found = {
+        launch.name: _candidates(trial, target, direction, launch, on_progress)
+        for direction, launch in trial.launches(target).items()
+    }
     chosen = {name: choose(rows) for name, rows in found.items()}
     proofs = [prove(trial, target, {n: f[i] for n, f in chosen.items()}) for i in range(2)]
-    shape = (trial.head_dim, trial.mini_batch_size, trial.dtype)
     return [
-        Choice(target, Shape.of(name, *shape), forms, found[name], *max(proofs))
+        Choice(trial, target, name, forms, found[name], *max(proofs))
         for name, forms in chosen.items()
     ]
 
@@ -145,8 +142,42 @@ def prove(trial: Trial, target: str, forms: dict[str, Form]) -> tuple[str, float
 
 
 def write(choices: Sequence[Choice]) -> None:
-    """Put what was found into the launch table."""
+    """Put what was found into the launch table and the budgets."""
     write_table(read_table() | {(each.target, each.shape): each.forms for each in choices})
+    write_budgets(
+        budget
+        for each in choices
+        for budget in budgets_of(each.trial, each.target, each.kernel, each.forms, each.rows)
+    )
+
+
+def _candidates(
+    trial: Trial,
+    target: str,
+    direction: str,
+    launch: "Launch",
+    on_progress: Callable[[str], None] | None,
+) -> dict[Form, Row]:
+    """Rows of the report of all forms of one kernel that compile."""
+    rows: dict[Form, Row] = {}
+
+    def compile_form(form: Form) -> None:
+        if form in rows:
+            return
+        if on_progress is not None:
+            on_progress(
+                f"compiling {launch.name} for {target}, D = {trial.head_dim}, "
+                f"{form.num_warps} warps, {form.num_stages} stages"
+            )
+        rows[form] = figures(trial, direction, replace(launch, options=form.options()), target)
+
+    for warps in WARPS:
+        if plausible(warps, trial, direction):
+            compile_form(Form(warps, STAGES_AT_FIRST))
+    for warps in {form.num_warps for form in choose(_compiled(rows, launch.name, target))}:
+        for stages in STAGES:
+            compile_form(Form(warps, stages))
+    return _compiled(rows, launch.name, target)
 
 
 def _compiled(rows: dict[Form, Row], kernel: str, target: str) -> dict[Form, Row]:
