@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -65,12 +66,12 @@ def kernel_report(
         its row has `error` in place of the figures.
 
     Raises:
-        KernelUnavailableError: Triton is not installed.
-        ttt_kernels.verify.LaunchError: a target is unknown.
+        KernelUnavailableError: Triton is not installed, knows no such target or kernel, or the
+            kernel refuses the shape.
     """
-    require_triton()
+    families = list(dict.fromkeys(name.removesuffix("-multi") for name in kernels))
+    require_compiler(targets, families)
     rows: list[Row] = []
-    families = dict.fromkeys(name.removesuffix("-multi") for name in kernels)
     points = itertools.product(families, head_dims, mini_batch_sizes, dtypes, targets)
     for family, dim, size, dtype, target in points:
         if on_progress is not None:
@@ -80,16 +81,26 @@ def kernel_report(
     return rows
 
 
-def require_triton() -> None:
-    """Raise if there is no compiler.
+def require_compiler(targets: Sequence[str], kernels: Sequence[str]) -> None:
+    """Raise if there is nothing to compile, or nothing to compile it with.
+
+    Args:
+        targets: to compile for.
+        kernels: families.
 
     Raises:
-        KernelUnavailableError: Triton is not installed.
+        KernelUnavailableError: Triton is not installed, or knows no such target or kernel.
     """
-    from importlib.util import find_spec
-
     if find_spec("triton") is None:
         raise KernelUnavailableError("triton is not installed; install ttt-kernels[triton,verify]")
+    from ttt_kernels.verify.targets import TARGETS as KNOWN
+
+    for asked, known, what in ((targets, KNOWN, "target"), (kernels, FAMILIES, "Triton kernel")):
+        for name in asked:
+            if name not in known:
+                raise KernelUnavailableError(
+                    f"unknown {what} `{name}`: expected one of {', '.join(known)}"
+                )
 
 
 def _rows(trial: Trial, target: str, form: str, *, executed: bool) -> list[Row]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ttt_kernels.errors import KernelError
 from ttt_kernels.gpu.budgets import budgets_of, write_budgets
 from ttt_kernels.gpu.launch import Form, Forms, Shape, launched_as, read_table, write_table
-from ttt_kernels.gpu.report import SIMULATED, Row, figures, require_triton
+from ttt_kernels.gpu.report import SIMULATED, Row, figures, require_compiler
 from ttt_kernels.gpu.trial import TOLERANCES, Trial
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def tune(
     Raises:
         KernelError: no candidate compiles.
         WrongKernelError: what is chosen computes something else than the reference.
-        KernelUnavailableError: Triton is not installed.
+        KernelUnavailableError: Triton is not installed, or knows no such target or kernel.
     """
-    require_triton()
+    require_compiler([target], [trial.family])
     found = {
         launch.name: _candidates(trial, target, direction, launch, on_progress)
         for direction, launch in trial.launches(target).items()
