@@ -8,16 +8,8 @@ import importlib
 import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-from typer.main import get_command
-
-if TYPE_CHECKING:
-    from typer._click import Command
 
 COMMANDS = {
     "run": "Start the runs of a harness file, or go on with them.",
@@ -39,8 +31,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     args = list(sys.argv[1:] if args is None else args)
     try:
-        command, rest, name = _find_command(args)
-        code = command.main(rest, prog_name=name, standalone_mode=False)
+        code = _dispatch(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -56,53 +47,43 @@ def main(args: Sequence[str] | None = None) -> None:
     sys.exit(code or 0)
 
 
-def _find_command(args: list[str]) -> "tuple[Command, list[str], str]":
-    """The command that is called, its arguments and its name; the overview if none is."""
+def _dispatch(args: list[str]) -> int | None:
+    """Run the command that is called, or the overview if none is."""
+    if args[:1] == ["status"]:  # without typer, which imports pydantic, half a second
+        from ttt_harness.commands import status
+
+        return status.main(args[1:])
+    from typer.main import get_command
+
+    from ttt_harness.app import overview
+
     if args and args[0] in COMMANDS:
         module = importlib.import_module(f"ttt_harness.commands.{args[0]}")
-        return get_command(module.app), args[1:], f"ttt-harness {args[0]}"
-    app = new_app()
-    app.callback(invoke_without_command=True)(_root)
-    for name, line in COMMANDS.items():
-        app.command(name, help=line)(lambda: None)
-    return get_command(app), args, "ttt-harness"
-
-
-def new_app() -> typer.Typer:
-    """An empty app with plain help and without completion options of its own."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    """Plan, pack and supervise many training runs, so that nothing is lost."""
-    if version:
-        from importlib.metadata import version as installed_version
-
-        typer.echo(f"ttt-harness {installed_version('ttt-harness')}")
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        command, name, rest = get_command(module.app), f"ttt-harness {args[0]}", args[1:]
+    else:
+        command, name, rest = overview(COMMANDS), "ttt-harness", args
+    return command.main(rest, prog_name=name, standalone_mode=False)
 
 
 def _report(error: Exception, code: int, args: Sequence[str]) -> None:
     """Say on stderr what went wrong, in the form the command line asks for."""
     if "--debug" in args:
+        import traceback
+
         traceback.print_exception(error)
     issues = [str(issue) for issue in getattr(error, "issues", ())] or [_message(error)]
     if "--json" in args:
         report = {"type": type(error).__name__, "exit_code": code, "issues": issues}
-        typer.echo(json.dumps({"error": report}), err=True)
+        sys.stderr.write(json.dumps({"error": report}) + "\n")
     else:
-        typer.echo("\n".join(f"error: {issue}" for issue in issues), err=True)
+        sys.stderr.write("".join(f"error: {issue}\n" for issue in issues))
 
 
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
-    if not isinstance(error, typer.TyperException):
+    format_message = getattr(error, "format_message", None)  # of typer's own errors
+    if format_message is None:
         return str(error)
-    text = error.format_message().rstrip(".")
-    context = getattr(error, "ctx", None)
+    text, context = format_message().rstrip("."), getattr(error, "ctx", None)
     return text if context is None else f"{text} (see `{context.command_path} --help`)"

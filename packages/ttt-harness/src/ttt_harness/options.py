@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_STATE = "harness_state.json"
-
 State = Annotated[
     str,
     typer.Option("--state", "-s", metavar="FILE", help="State of the harness, its .json or .db."),

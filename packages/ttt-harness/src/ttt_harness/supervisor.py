@@ -22,7 +22,7 @@ from ttt_harness.model import ACTIVE, Cause, Peak, RunRecord
 from ttt_harness.progress import Follower
 from ttt_harness.reset import renewed
 from ttt_harness.scheduler import GiveUp, Scheduler, Start, next_moment, ready
-from ttt_harness.store import Paths, Store
+from ttt_harness.store import Paths, Request, Store
 from ttt_harness.watchdog import Activity, Observed, judge, update
 
 if TYPE_CHECKING:
@@ -255,6 +255,8 @@ class Supervisor:
         )
         self.runs[run.name] = done.run
         self._store.save(done.run, attempt=done.attempt)
+        if watch.asked == "stopped":
+            self._store.fulfil(Request(run.name, "stop"))
         if progress.peak_memory_bytes:
             kind = run.device.partition(":")[0]
             self._store.record_peak(

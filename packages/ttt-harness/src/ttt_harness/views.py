@@ -17,6 +17,7 @@ from ttt_harness.model import ACTIVE, RunRecord
 from ttt_harness.progress import Progress, read_tail
 from ttt_harness.store import Paths, StateError, Store
 
+DEFAULT_STATE = "harness_state.json"
 GIB = 2**30
 COLUMNS = (
     *("run", "status", "step", "loss", "val loss", "tokens/s", "memory", "ETA", "device", "note"),

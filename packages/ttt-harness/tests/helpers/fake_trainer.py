@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 STEPS = 4
@@ -50,7 +51,21 @@ def stop(number: int, _: object) -> None:
     fail("PreemptedError", 75, "stopped by SIGTERM after step 1 of 4")
 
 
+def dry_run(config: dict[str, dict[str, object]]) -> None:
+    """Say what a run would take: 1 MiB of parameters, 1 GiB for each sequence of a batch."""
+    train = config["train"]
+    if train["seed"] == 13:
+        fail("DataError", 4, "no text")
+    activations = int(str(train["batch_size"])) << 30
+    if train["activation_checkpointing"]:
+        activations //= 4
+    say(memory={"parameters": 1 << 20, "activations": activations})
+    sys.exit()
+
+
 def main() -> None:
+    if "--dry-run" in sys.argv:
+        dry_run(tomllib.loads(Path(sys.argv[3]).read_text()))
     options = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=False))
     out = Path(options["--out"])
     history = out / "history"

@@ -3,11 +3,11 @@
 import msgspec
 import typer
 
+from ttt_harness.app import new_app
 from ttt_harness.devices import GIB
 from ttt_harness.forecast import Forecast, describe_forecast, describe_parts, forecast
 from ttt_harness.launch.choose import open_launcher
 from ttt_harness.launch.launcher import Launcher
-from ttt_harness.main import new_app
 from ttt_harness.options import Binary, Config, Debug, Json, Quiet
 from ttt_harness.plan import Plan, load_plan
 from ttt_harness.remedy import Remedy, find_remedy

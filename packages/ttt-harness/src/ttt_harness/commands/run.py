@@ -10,13 +10,13 @@ import msgspec
 import typer
 
 from ttt_config import LockHeldError, PreemptedError, RunFailedError
+from ttt_harness.app import new_app
 from ttt_harness.enlist import enlist, is_left
 from ttt_harness.estimate import estimate_memory
 from ttt_harness.forecast import describe_forecast, forecast
 from ttt_harness.launch.choose import open_launcher
 from ttt_harness.launch.launcher import Launcher
 from ttt_harness.locks import SupervisorLock
-from ttt_harness.main import new_app
 from ttt_harness.options import Binary, Config, Debug, Json, Quiet
 from ttt_harness.plan import Plan, load_plan
 from ttt_harness.runpod import Pod

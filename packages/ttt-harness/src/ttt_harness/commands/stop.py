@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ttt_harness.app import new_app
 from ttt_harness.locks import SupervisorLock
-from ttt_harness.main import new_app
 from ttt_harness.model import FINAL
-from ttt_harness.options import DEFAULT_STATE, Debug, Json, State
+from ttt_harness.options import Debug, Json, State
 from ttt_harness.store import Paths, Store
-from ttt_harness.views import names_or_all
+from ttt_harness.views import DEFAULT_STATE, names_or_all
 
 app = new_app()
 

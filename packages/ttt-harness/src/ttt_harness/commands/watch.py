@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ttt_harness.main import new_app
+from ttt_harness.app import new_app
 from ttt_harness.model import FINAL
-from ttt_harness.options import DEFAULT_STATE, Debug, Json, State
-from ttt_harness.views import StateView, as_json, look, table
+from ttt_harness.options import Debug, Json, State
+from ttt_harness.views import DEFAULT_STATE, StateView, as_json, look, table
 
 app = new_app()
 
