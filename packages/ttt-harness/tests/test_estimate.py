@@ -66,7 +66,8 @@ def trainer(tmp_path: Path) -> list[str]:
         f"open({str(tmp_path / 'asked')!r}, 'a').write('x')\n"
         "text = open(sys.argv[3]).read()\n"
         "if 'seed = 13' in text:\n"
-        '    sys.exit(\'{"error": {"type": "DataError", "exit_code": 4, "issues": ["no text"]}}\')\n'
+        '    print(\'{"error": {"type": "E", "exit_code": 4, "issues": ["no text"]}}\', '
+        "file=sys.stderr)\n    sys.exit(4)\n"
         'print(\'{"parameters": 3, "memory": {"parameters": 12, "scores": 8}}\')\n'
     )
     path.chmod(0o755)
@@ -174,9 +175,9 @@ def test_amd_is_asked_by_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
         amdsmi_init=lambda: None,
         amdsmi_shut_down=lambda: None,
         amdsmi_get_processor_handles=lambda: ["first"],
-        amdsmi_get_gpu_memory_total=lambda handle, kind: 100,
-        amdsmi_get_gpu_memory_usage=lambda handle, kind: 10,
-        amdsmi_get_gpu_asic_info=lambda handle: {"market_name": "MI"},
+        amdsmi_get_gpu_memory_total=lambda *_: 100,
+        amdsmi_get_gpu_memory_usage=lambda *_: 10,
+        amdsmi_get_gpu_asic_info=lambda _: {"market_name": "MI"},
     )
     monkeypatch.setitem(sys.modules, "amdsmi", library)
     monkeypatch.setattr(devices, "_nvidia", lambda: iter(()))
