@@ -159,6 +159,17 @@ def test_a_run_that_fits_nowhere_is_given_up_and_takes_along_what_is_behind_it(
     assert bench.record("c").reason == "`b`, which it comes after, did not complete"
 
 
+def test_a_run_waits_while_others_hold_the_memory_and_says_so(bench: Bench) -> None:
+    bench.add("a", gib=0.5)
+    bench.launcher.held_by_others_gib = 0.8
+    supervisor = bench.supervisor()
+    turns = iter(range(100))
+    supervisor.run(lambda: supervisor.stop("enough") if next(turns) == 2 else None)
+    assert [(each.run, each.what) for each in bench.happenings] == [("a", "waits")]
+    bench.launcher.held_by_others_gib = 0.0
+    assert bench.run().counts == {"completed": 1}
+
+
 def test_runs_start_behind_what_they_come_after(bench: Bench) -> None:
     bench.add("last", after=("first",), priority=5, gib=0.1)
     bench.add("first", gib=0.1)

@@ -12,7 +12,7 @@ from ttt_harness.estimate import MemoryEstimate, OnProgress, estimate_memory, un
 from ttt_harness.launch.launcher import Launcher
 from ttt_harness.model import ACTIVE, RunRecord
 from ttt_harness.plan import Plan
-from ttt_harness.scheduler import Scheduler, Start
+from ttt_harness.scheduler import Action, Scheduler, Start
 from ttt_harness.store import Paths, Store
 
 
@@ -90,37 +90,14 @@ def _forecast(
 ) -> Forecast:
     scheduler = Scheduler(plan.settings.max_parallel)
     actions = {action.name: action for action in scheduler.decide(runs, devices, math.inf)}
-    fates: list[RunForecast] = []
+    fates = [_fate(run, actions.get(run.name), estimates.get(run.name)) for run in runs]
     taken = dict.fromkeys((device.name for device in devices), 0)
     for run in runs:
-        action, estimate = actions.get(run.name), estimates.get(run.name)
-        device = run.device if run.status in ACTIVE else None
+        action = actions.get(run.name)
         if isinstance(action, Start):
-            fate, device = "starts", action.device.name
-            taken[device] += action.reserved_bytes
-        elif action is not None:
-            fate = action.reason
-        elif run.status in ACTIVE:
-            fate = "goes on"
-            taken[run.device] = taken.get(run.device, 0) + run.reserved_bytes
-        elif run.status == "pending":
-            fate = "waits"
-        else:
-            fate = f"{run.status}: {run.reason}" if run.reason else run.status
-        known = isinstance(estimate, MemoryEstimate)
-        fates.append(
-            RunForecast(
-                name=run.name,
-                fate=fate,
-                device=device,
-                out=run.out,
-                checkpoint_step=run.saved,
-                need_bytes=estimate.need_bytes if known else None,
-                basis=estimate.basis if known else None,
-                parts=dict(estimate.parts) if known else {},
-                after=run.after,
-            )
-        )
+            taken[action.device.name] += action.reserved_bytes
+        elif run.status in ACTIVE and run.device in taken:
+            taken[run.device] += run.reserved_bytes
     return Forecast(
         devices=[
             DeviceForecast(
@@ -134,6 +111,34 @@ def _forecast(
         runs=fates,
         total_bytes=sum(fate.need_bytes or 0 for fate in fates),
         notes=notes,
+    )
+
+
+def _fate(
+    run: RunRecord, action: Action | None, estimate: MemoryEstimate | HarnessError | None
+) -> RunForecast:
+    device = run.device if run.status in ACTIVE else None
+    if isinstance(action, Start):
+        fate, device = "starts", action.device.name
+    elif action is not None:
+        fate = action.reason
+    elif run.status in ACTIVE:
+        fate = "goes on"
+    elif run.status == "pending":
+        fate = "waits"
+    else:
+        fate = f"{run.status}: {run.reason}" if run.reason else run.status
+    known = estimate if isinstance(estimate, MemoryEstimate) else None
+    return RunForecast(
+        name=run.name,
+        fate=fate,
+        device=device,
+        out=run.out,
+        checkpoint_step=run.saved,
+        need_bytes=known.need_bytes if known else None,
+        basis=known.basis if known else None,
+        parts=dict(known.parts) if known else {},
+        after=run.after,
     )
 
 

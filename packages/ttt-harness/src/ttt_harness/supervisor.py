@@ -94,6 +94,7 @@ class Supervisor:
         self._devices_s = self._exported_s = float("-inf")
         self._settled_s = time.monotonic() + settings.settle_grace_s
         self._stopping: str | None = None
+        self._held_up = False
 
     def run(self, on_turn: Callable[[], None] = lambda: None) -> Outcome:
         """Work until nothing is left that could be done.
@@ -172,11 +173,22 @@ class Supervisor:
             self._devices = self._launcher.devices(self._settings, reserved)
             self._devices_s = time.monotonic()
         scheduler = Scheduler(self._settings.max_parallel)
-        for action in list(scheduler.decide(self.runs.values(), self._devices, time.time())):
+        actions = list(scheduler.decide(self.runs.values(), self._devices, time.time()))
+        self._tell_if_held_up(actions)
+        for action in actions:
             if isinstance(action, Start):
                 self._start(action)
             else:
                 self._give_up(action)
+
+    def _tell_if_held_up(self, actions: Sequence[object]) -> None:
+        """Say, once, that nothing can start though no run of ours is in the way."""
+        held_up = not actions and not self.active
+        if held_up and not self._held_up:
+            for run in self.runs.values():
+                if ready({run.name: run._replace(after=())}, time.time()):
+                    self._tell(Happening(run.name, "waits", "others hold the memory it needs"))
+        self._held_up = held_up
 
     def _give_up(self, action: GiveUp) -> None:
         skipped = action.skipped or self._settings.on_failure == "skip"

@@ -25,11 +25,18 @@ class FixedDevices(LocalLauncher):
     def __init__(self, capacities_gib: Sequence[float]) -> None:
         super().__init__()
         self.capacities_gib = list(capacities_gib)
+        self.held_by_others_gib = 0.0
 
     def devices(self, settings: HarnessConfig, reserved: Mapping[str, int]) -> list[Device]:
         del settings, reserved
         return [
-            Device(f"cuda:{number}", "cuda", "made up", int(size * GIB), int(size * GIB))
+            Device(
+                name=f"cuda:{number}",
+                kind="cuda",
+                model="made up",
+                capacity_bytes=int((size - self.held_by_others_gib) * GIB),
+                limit_bytes=int(size * GIB),
+            )
             for number, size in enumerate(self.capacities_gib)
         ]
 
