@@ -108,6 +108,20 @@ def test_a_start_that_was_written_down_and_done_is_found(bench: Bench) -> None:
     assert (bench.folder / "a" / "history").read_text() == "wait\n"
 
 
+def test_a_start_that_was_written_down_done_and_is_over_is_not_done_again(
+    bench: Bench, until: Until
+) -> None:
+    bench.add("a", "wait")
+    abandon(bench, when=lambda: has_step(bench, "a"))
+    bench.store.save(bench.record("a")._replace(status="starting", handle=""))
+    pid = int((bench.folder / "a" / "pid").read_text())
+    bench.go("a")
+    until(lambda: identify(pid) is None)
+    assert bench.run().counts == {"completed": 1}
+    assert bench.causes("a") == ["completed"]
+    assert (bench.folder / "a" / "history").read_text() == "wait\n"
+
+
 def test_a_start_that_was_written_down_and_not_done_is_done(bench: Bench) -> None:
     bench.add("a", status="starting", attempt=1)
     (bench.folder / "a").mkdir()
@@ -162,11 +176,14 @@ def test_one_supervisor_at_a_time(bench: Bench) -> None:
 
 def test_a_transaction_is_whole_or_absent(bench: Bench) -> None:
     bench.add("a")
-    transaction = bench.store.transaction()
-    transaction.__enter__()("DELETE FROM runs")
-    failed = ZeroDivisionError()
+
+    def fail() -> None:
+        with bench.store.transaction() as execute:
+            execute("DELETE FROM runs")
+            raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        transaction.__exit__(ZeroDivisionError, failed, None)
+        fail()
     assert [run.name for run in bench.store.runs()] == ["a"]
 
 

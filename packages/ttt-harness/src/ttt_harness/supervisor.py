@@ -154,6 +154,9 @@ class Supervisor:
         """Find out what became of the attempts that an earlier supervisor left."""
         for run in self.active:
             handle = run.handle or self._launcher.find(run.token, Path(run.out))
+            if handle is None and _has_spoken(run):  # begun, and over before we looked
+                self._conclude(run, Ended(None))
+                continue
             if handle is None:
                 self._save(run._replace(status="pending", attempt=run.attempt - 1, device=""))
                 self._tell(Happening(run.name, "not begun", "the harness was killed before"))
@@ -318,6 +321,12 @@ def _pid(handle: str) -> int | None:
         return int(json.loads(handle)[0])
     except (ValueError, TypeError, KeyError, IndexError):
         return None
+
+
+def _has_spoken(run: RunRecord) -> bool:
+    """Whether the last attempt at a run has written anything."""
+    out = Path(run.out)
+    return _size(out / STDOUT_NAME) > run.log_start or _size(out / STDERR_NAME) > run.error_start
 
 
 def _size(path: Path) -> int:
