@@ -273,7 +273,9 @@ def tile_backward(
         tl.store(d_lr + first * d_lr_t + rows * d_lr_t, d_rates, mask=rows < count)
         if several:
             slots = d_token_eta + position + rows
-            tl.store(slots, tl.load(slots, mask=rows < count) + detas, mask=rows < count)
+            detas += tl.load(slots, mask=rows < count)
+            tl.debug_barrier()  # all warps have read what is replaced
+            tl.store(slots, detas, mask=rows < count)
         else:
             detas += tl.sum(deta * rates[None, :], 1)
             detas += tl.where(rows == M - 1, tl.sum(dc * rates, 0), 0.0)
@@ -292,6 +294,8 @@ def tile_backward(
     tl.store(d_ln_w + program * D + columns, dgamma, mask=columns < D)
     tl.store(d_ln_b + program * D + columns, dbeta, mask=columns < D)
     if several:
-        tl.store(d_token_eta + M - 1, tl.load(d_token_eta + M - 1) + d_last_eta)
+        d_last_eta += tl.load(d_token_eta + M - 1)
+        tl.debug_barrier()
+        tl.store(d_token_eta + M - 1, d_last_eta)
     else:
         tl.store(d_token_eta + rows, detas, mask=rows < M)

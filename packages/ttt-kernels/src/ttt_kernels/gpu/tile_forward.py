@@ -6,8 +6,8 @@ The dual form (arXiv 2407.04620, section 2.5), with the bias as the weight of a 
     zb = q W + b - P g,         P = eta * (1 + q k^T), eta[i, j] = token_eta_i lr_j for j <= i
     out = q + LN(zb),           W -= k^T (c g), b -= sum_j c_j g_j, c_j = token_eta_{M-1} lr_j
 
-A mini-batch of more than 16 tokens is read in tiles of 16. What the earlier tiles have learned waits
-in G = sum_j k_j^T lr_j g_j, and P g then runs over the own tile only:
+A mini-batch of more than 16 tokens is read in tiles of 16. What the earlier tiles have learned
+waits in G = sum_j k_j^T lr_j g_j, and P g then runs over the own tile only:
 
     zb = q W + b - P g - token_eta (q G + sum_j lr_j g_j),    W -= token_eta_{M-1} G at the end
 
