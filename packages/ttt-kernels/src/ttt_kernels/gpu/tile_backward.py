@@ -10,8 +10,8 @@ dW, db the gradients at the end of the mini-batch:
     inner       dz, dgamma, dbeta, d(v - k) from u: the second derivative of the inner loss
     sums        dk = dA^T q + dz W^T - (c g) dW^T - d(v - k);  dW += q^T dzb + k^T dz
 
-In a mini-batch of several tiles, G waits as in the forward pass, and dG, the gradient that reaches an
-update through what comes after it, stands where dW does above; it starts as token_eta_{M-1} dW.
+In a mini-batch of several tiles, G waits as in the forward pass, and dG, the gradient that reaches
+an update through what comes after it, stands where dW does above; it starts as token_eta_{M-1} dW.
 
 Three choices keep all of it in the registers of four warps at D = 64. dW is held transposed, so
 that tiles made here are transposed on their way through shared memory, not the loaded q and k.
@@ -55,7 +55,7 @@ def waiting_updates(
     D: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> tuple[tl.tensor, ...]:
-    """G = sum_j k_j^T lr_j g_j and sum_j lr_j g_j over `count` tokens, as the forward pass had them.
+    """Sum k_j^T lr_j g_j and lr_j g_j over `count` tokens, to the bits of the forward pass.
 
     The pointers are those of the first token.
     """
