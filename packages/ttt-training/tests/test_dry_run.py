@@ -85,3 +85,17 @@ def test_a_length_in_tokens_is_rounded_up_to_steps(tiny: ConfigMaker, tmp_path: 
 def test_two_lengths_are_refused(tiny: ConfigMaker, tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match=r"`train.tokens` and `train.epochs` both give"):
         dry_run(tiny(tmp_path, tokens=1000, epochs=1))
+
+
+def test_dtype_mix_inner_states_and_their_checkpoints_count(
+    tiny: ConfigMaker, tmp_path: Path
+) -> None:
+    def total(**values: object) -> int:
+        long = {"vocab_size": 300, "max_seq_len": 256, "kernel": "reference"}
+        return estimate_memory(tiny(tmp_path, **long, **values)).total
+
+    linear, mlp = total(layer_type="linear"), total(layer_type="mlp")
+    assert linear < total(layer_type="linear,mlp") < mlp
+    assert total(dtype="bf16") < linear
+    assert total(checkpoint_interval=8) < total(checkpoint_interval=1)
+    assert linear < total(layer_type="mlp", expansion_factor=2) < mlp

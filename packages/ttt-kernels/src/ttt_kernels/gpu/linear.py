@@ -21,6 +21,9 @@ from ttt_kernels.gpu.tile_forward import tile_forward
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference.update import InnerParameters
 
+TILE_ROWS = 16
+"""Tokens of a tile: the least that a matrix unit takes."""
+
 LARGEST_OFFSET = 2**31 - 1
 """Offsets within a span are 32 bits wide."""
 
@@ -47,7 +50,7 @@ class Family:
         forward: the kernel.
         backward: the kernel.
         keeps: dtype of the kept g; None is that of the tokens.
-        tiled: whether mini-batches are padded to tiles.
+        tiled: whether tokens are read in tiles.
     """
 
     name: str
@@ -61,12 +64,12 @@ class Family:
         kernel = self.forward if forward else self.backward
         batch, _, heads, dim = loop.q.shape
         size = loop.mini_batch_size
-        smallest = 16 if self.tiled else 1  # a tensor core wants 16
         constants = {
             "M": size,
             "D": dim,
-            "M_PAD": max(smallest, triton.next_power_of_2(size)),
-            "D_PAD": max(smallest, triton.next_power_of_2(dim)),
+            "M_PAD": triton.next_power_of_2(size),
+            "D_PAD": max(TILE_ROWS if self.tiled else 1, triton.next_power_of_2(dim)),
+            "ROWS": TILE_ROWS,
             "PRECISION": _precision(loop.q),
         }
         shape = Shape.of(kernel.__name__, dim, size, loop.q.dtype)

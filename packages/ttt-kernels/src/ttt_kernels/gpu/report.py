@@ -142,7 +142,7 @@ def figures(trial: Trial, direction: str, launch: "Launch", target: str) -> Row:
         return {"error": str(error)}
     whole = compiled.report.row()
     loop = main_loop(whole.pop("loops"))
-    work = work_of(compiled.text("ttir"), trial.mini_batch_size)
+    work = work_of(compiled.text("ttir"), trial.tokens_of_a_round)
     least = floor(direction, trial)
     names = ("num_warps", "registers", "spill_bytes", "stack_bytes", "shared_bytes", "instructions")
     return {
@@ -160,7 +160,7 @@ def figures(trial: Trial, direction: str, launch: "Launch", target: str) -> Row:
 
 
 def main_loop(loops: Iterable[dict[str, int]]) -> dict[str, int]:
-    """The loop over mini-batches: the smallest with all products, or the largest if there are none.
+    """The loop over tiles of tokens: the smallest with all products, or the largest if there are none.
 
     A compiler that lays out the start of a kernel behind its loop makes the outer ones too large.
     """
@@ -213,15 +213,15 @@ _ACCESS = re.compile(r"\btt\.(?:load|store) .*: (?:tensor<([\dx]+)x)?!tt\.ptr<(\
 _PRODUCT = re.compile(r"\btt\.dot .*: tensor<(\d+)x(\d+)x\w+> \* tensor<\d+x(\d+)x\w+>")
 
 
-def work_of(ttir: str, mini_batch_size: int) -> Work:
-    """Work of a token, read off the IR: the loop over mini-batches, and loops over its tokens."""
+def work_of(ttir: str, tokens_of_a_round: float) -> Work:
+    """Work of a token, read off the IR: the outer loop, and loops over its tokens in it."""
     flops = traffic = 0.0
     loops: list[int] = []
     for line in ttir.splitlines():
         depth = len(line) - len(line.lstrip())
         if loops and depth <= loops[-1] and line.lstrip().startswith("}"):
             loops.pop()
-        times = {0: 0.0, 1: 1 / mini_batch_size}.get(len(loops), 1.0)
+        times = {0: 0.0, 1: 1 / tokens_of_a_round}.get(len(loops), 1.0)
         if product := _PRODUCT.search(line):
             rows, inner, columns = map(int, product.groups())
             flops += times * 2 * rows * inner * columns
