@@ -160,7 +160,7 @@ def figures(trial: Trial, direction: str, launch: "Launch", target: str) -> Row:
 
 
 def main_loop(loops: Iterable[dict[str, int]]) -> dict[str, int]:
-    """The loop over tiles of tokens: the smallest with all products, or the largest if there are none.
+    """The loop over tiles: the smallest with all products, or the largest if there are none.
 
     A compiler that lays out the start of a kernel behind its loop makes the outer ones too large.
     """
