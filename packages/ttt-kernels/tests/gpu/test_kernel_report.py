@@ -50,6 +50,7 @@ def test_kernels_without_matrix_units_compile_as_they_are_launched() -> None:
         assert row["mma"] == 0
         assert row["registers"] > 0
         assert row["bytes_per_token"] > 0
+        assert row["flops_per_token"] is None
 
 
 def test_a_kernel_that_the_compiler_refuses_is_a_row_with_the_reason(

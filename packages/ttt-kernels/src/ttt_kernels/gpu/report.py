@@ -33,8 +33,8 @@ Row = dict[str, Any]
 class Work(NamedTuple):
     """Floating-point operations of matrix products, and bytes of global memory."""
 
-    flops: float
-    bytes: float
+    flops: float | None
+    bytes: float | None
 
 
 def kernel_report(
@@ -142,7 +142,7 @@ def figures(trial: Trial, direction: str, launch: "Launch", target: str) -> Row:
         return {"error": str(error)}
     whole = compiled.report.row()
     loop = main_loop(whole.pop("loops"))
-    work = work_of(compiled.text("ttir"), trial.tokens_of_a_round)
+    work = work_of(compiled.text("ttir"), trial)
     least = floor(direction, trial)
     names = ("num_warps", "registers", "spill_bytes", "stack_bytes", "shared_bytes", "instructions")
     return {
@@ -213,15 +213,23 @@ _ACCESS = re.compile(r"\btt\.(?:load|store) .*: (?:tensor<([\dx]+)x)?!tt\.ptr<(\
 _PRODUCT = re.compile(r"\btt\.dot .*: tensor<(\d+)x(\d+)x\w+> \* tensor<\d+x(\d+)x\w+>")
 
 
-def work_of(ttir: str, tokens_of_a_round: float) -> Work:
-    """Work of a token, read off the IR: the outer loop, and loops over its tokens in it."""
+def work_of(ttir: str, trial: Trial) -> Work:
+    """Work of a token, read off the IR: the loop over mini-batches, and that over their tokens.
+
+    Unknown, None, for mini-batches of several tiles, whose inner loops run a varying number of
+    rounds; FLOP also where no product is one of tiles.
+    """
+    from ttt_kernels.gpu.linear import TILE_ROWS
+
+    if trial.family == "tile" and trial.mini_batch_size > TILE_ROWS:
+        return Work(None, None)
     flops = traffic = 0.0
     loops: list[int] = []
     for line in ttir.splitlines():
         depth = len(line) - len(line.lstrip())
         if loops and depth <= loops[-1] and line.lstrip().startswith("}"):
             loops.pop()
-        times = {0: 0.0, 1: 1 / tokens_of_a_round}.get(len(loops), 1.0)
+        times = {0: 0.0, 1: 1 / trial.mini_batch_size}.get(len(loops), 1.0)
         if product := _PRODUCT.search(line):
             rows, inner, columns = map(int, product.groups())
             flops += times * 2 * rows * inner * columns
@@ -232,4 +240,4 @@ def work_of(ttir: str, tokens_of_a_round: float) -> Work:
             traffic += times * count * int(re.sub(r"\D", "", access[2])) / 8
         if "scf.for" in line:
             loops.append(depth)
-    return Work(flops, traffic)
+    return Work(flops or None, traffic)

@@ -38,17 +38,6 @@ class Trial:
     dtype: torch.dtype = torch.bfloat16
     mini_batches: int = 3
 
-    @property
-    def tokens_of_a_round(self) -> float:
-        """Tokens that a round of the outermost loop reads: a tile's or, of `naive`, a mini-batch's.
-
-        A mini-batch of more than a tile has several rounds, of which the last may have fewer.
-        """
-        from ttt_kernels.gpu.linear import TILE_ROWS
-
-        tiles = -(-self.mini_batch_size // TILE_ROWS) if self.family == "tile" else 1
-        return self.mini_batch_size / tiles
-
     def launches(self, target: str) -> dict[str, "Launch"]:
         """Both launches, by direction; none is made."""
         from ttt_kernels.verify.launch import intercepted
