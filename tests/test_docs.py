@@ -53,6 +53,20 @@ SHORTENED = {
     "make fmt": "make --dry-run fmt",
     "ttt kernels check": "ttt kernels check --help",
     "ttt kernels check --kernel cpu": "ttt kernels check --kernel reference",
+    "ttt kernels report --target sm_80 --target sm_90 --target gfx942 --kernel tile": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16"
+    ),
+    "ttt kernels report --target sm_80 --kernel tile --executed --form throughput": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16 --form throughput"
+    ),
+    "ttt kernels report --target sm_80 --kernel tile --executed": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16 --executed"
+    ),
+    "ttt kernels tune --target sm_80 --kernel tile": "ttt kernels tune --help",
+    "ttt kernels tune --target sm_80 --kernel tile --write": "ttt kernels tune --help",
+    "ttt kernels cache --clear": (
+        "TTT_KERNELS_CACHE=cpu TRITON_CACHE_DIR=triton ttt kernels cache --clear"
+    ),
     ".venv/bin/python -m pytest -q packages/ttt-kernels packages/ttt-core": (
         "test -d packages/ttt-kernels/tests -a -d packages/ttt-core/tests"
     ),
