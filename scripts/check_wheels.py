@@ -135,11 +135,10 @@ def install_alone(member: Member, dist: Path, environment: Path) -> None:
     selection = ["--no-dev", "--no-install-workspace", "--package", member.name]
     variables = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(environment)}
     run([str(ROOT / "scripts/setup_env.sh"), "cpu", *selection], variables)
-    variables = {**os.environ, "VIRTUAL_ENV": str(environment)}
-    source = ["--no-index", "--find-links", str(dist)]
-    run([find_uv(), "pip", "install", "--quiet", *source, member.name], variables)
-    run([find_uv(), "pip", "check", "--quiet"], variables)
     python = str(environment / "bin/python")
+    source = ["--no-index", "--find-links", str(dist)]
+    run([find_uv(), "pip", "install", "--quiet", "--python", python, *source, member.name])
+    run([find_uv(), "pip", "check", "--quiet", "--python", python])
     run([python, "-I", "-c", IMPORT_ALL, member.module])
     for script in member.scripts:
         run([str(environment / "bin" / script), "--help"])

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Make an environment at the locked versions, with the torch that fits the machine.
 #
-# usage: scripts/setup_env.sh [auto|cpu|cuda|rocm7.1|...] [what of the lock: options of `uv sync`]
+# usage: scripts/setup_env.sh [auto|cpu|cuda|rocm7.2|...] [what of the lock: options of `uv sync`]
+# Without arguments, $TTT_BACKEND is taken.
 #
 # PyPI's torch for Linux is a CUDA build of about 3 GB. Another build of the very same version comes
 # from PyTorch's index; for a CPU, a wheel in pip's own configured folders is taken first, and the
@@ -9,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-backend=${1:-auto}
+backend=${1:-${TTT_BACKEND:-auto}}
 selection=("${@:2}")
 environment=${UV_PROJECT_ENVIRONMENT:-.venv}
 stamp="$environment/.synced-with"
@@ -29,11 +30,6 @@ if [ -d "$environment" ] && [ ! -w "$environment" ]; then
   exit 0 # Nix made it: it is what it should be, and cannot be changed
 fi
 
-shopt -s nullglob
-wanted=$(cat uv.lock pyproject.toml ./*/pyproject.toml ./*/*/pyproject.toml "$0" <(echo "$@") | python3 -c \
-  'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
-if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
-
 if [ "$backend" = auto ]; then
   if [ "$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null; then
     backend=cuda
@@ -44,6 +40,11 @@ if [ "$backend" = auto ]; then
   fi
 fi
 
+shopt -s nullglob
+wanted=$(cat uv.lock pyproject.toml ./*/pyproject.toml ./*/*/pyproject.toml "$0" <(echo "$backend" "${selection[@]}") | python3 -c \
+  'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
+
 uv=$(find_uv)
 torch_version=$(sed -n '/^name = "torch"$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)
 scratch=$(mktemp -d)
@@ -53,7 +54,7 @@ export_lock() { # PACKAGE...: the selected part of the lock, without these and w
   "$uv" export --quiet --frozen "${selection[@]}" "${@/#/--prune=}" --no-hashes --no-header --no-annotate
 }
 
-install() { VIRTUAL_ENV="$environment" "$uv" pip install --quiet "$@"; }
+install() { "$uv" pip install --quiet --python "$environment" "$@"; }
 
 export_lock >"$scratch/locked.txt"
 if ! grep -q '^torch==' "$scratch/locked.txt"; then

@@ -88,8 +88,8 @@ def dry_run(config: RunConfig) -> DryRun:
         epochs=windows / data.train.num_windows,
         memory=memory,
         memory_bytes=memory.total,
-        checkpoint_bytes=memory.parameters + memory.optimizer,
-        free_disk_bytes=shutil.disk_usage(_existing(Path(config.out).absolute())).free,
+        checkpoint_bytes=(1 + _ADAMW_MOMENTS) * memory.parameters,
+        free_disk_bytes=shutil.disk_usage(existing_parent(Path(config.out).absolute())).free,
     )
 
 
@@ -129,6 +129,26 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
     )
 
 
+def checkpoint_bytes(config: RunConfig) -> int:
+    """Size one checkpoint of a run, by its model without values.
+
+    Raises:
+        ConfigError: values of the configuration do not fit together.
+        DataError: the tokenizer cannot be read.
+    """
+    config = adopt_tokenizer(config)
+    config = fit_vocabulary(config, Tokenizer.load(config.data.tokenizer))
+    with FakeTensorMode():
+        model = TTTModel(config.model)
+        parameters = sum(each.untyped_storage().nbytes() for each in model.parameters())
+    return (1 + _ADAMW_MOMENTS) * parameters
+
+
+def existing_parent(path: Path) -> Path:
+    """The path if it is there, else the nearest folder above that is."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
 class _KeptTensors:
     """The storages autograd keeps, by the block that computed them."""
 
@@ -157,7 +177,3 @@ class _KeptTensors:
 
     def _enter(self, block: int | None) -> None:
         self._block = block
-
-
-def _existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())
