@@ -47,7 +47,7 @@ wheels-check: env ## build every wheel and install each alone into a clean envir
 	@$(bin)/python scripts/check_wheels.py $(WHEELS)
 
 images-check: env ## build the images on a stand-in base and use them; needs buildah and root
-	@scripts/check_images.sh
+	@scripts/check_images.sh $(IMAGES)
 
 nix-check: env  ## evaluate the flake without nixpkgs; needs nix
 	@nix/check.sh

@@ -45,10 +45,12 @@ documented() { # TREE: "output name" of every command in the documentation
 }
 
 check() { # TREE: fails at the first thing that is wrong, saying what
-  local output name
+  local options output name
   find "$1/flake.nix" "$1/nix" -name '*.nix' -print0 |
     xargs -0 nix-instantiate --parse >/dev/null || return
   nix flake metadata --offline --no-update-lock-file "git+file://$1" >/dev/null || return
+  mapfile -t options < <(stand_ins "$1")
+  nix flake check --no-build "git+file://$1" "${options[@]}" || return
   list_all "$1" >"$scratch/names" || return
   while read -r output name; do
     grep -qxF "$output x86_64-linux $name" "$scratch/names" && continue

@@ -2,6 +2,8 @@
 # Builds Dockerfile.cuda and Dockerfile.rocm for real and uses what comes out. No image registry is
 # needed: a small Debian made here stands in for the vendors' base images, and torch is the CPU's.
 # Needs root, buildah and debootstrap (Debian: apt-get install buildah debootstrap).
+#
+# usage: scripts/check_images.sh [DOCKERFILE:STAGE]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,10 +14,12 @@ for tool in buildah debootstrap; do
   fi
 done
 
+all=(Dockerfile.cuda:runtime Dockerfile.rocm:runtime Dockerfile.cuda:dev)
 stand_in=localhost/ttt-stand-in:bookworm
 export BUILDAH_ISOLATION=chroot BUILDAH_FORMAT=docker STORAGE_DRIVER=overlay
 scratch=$(mktemp -d)
 containers=()
+container=
 trap 'for container in "${containers[@]}"; do buildah rm "$container" >/dev/null; done; rm -rf "$scratch"' EXIT
 say() { printf '%s\n' "$*"; }
 
@@ -55,25 +59,35 @@ configured() { # FIELD: of the image's configuration
   buildah inspect --type image --format "{{.Docker.Config.$1}}" "localhost/ttt:runtime"
 }
 
+start() { # STAGE: sets $container
+  container=$(buildah from "localhost/ttt:$1")
+  containers+=("$container")
+}
+
+use_runtime() { # DOCKERFILE
+  start runtime
+  [ "$(configured User)" = 10001 ] || { say "$1: the user is root"; return 1; }
+  configured Healthcheck.Test | grep -q 'ttt doctor device' || { say "$1: no health check"; return 1; }
+  inside ttt --help
+  inside ttt doctor
+  inside ttt train --out five --steps 5 --seq-len 64 --batch 2 --documents 40
+  inside ttt generate five "Once there was" --max-tokens 5
+  say "$1: builds; as user 10001: ttt --help, ttt doctor, 5 steps of training, generate"
+}
+
+use_dev() { # DOCKERFILE
+  start dev
+  inside make lint
+  inside ttt --help
+  say "$1, stage dev: builds; make lint, ttt --help"
+}
+
 if [ -z "$(buildah images --quiet "$stand_in" 2>/dev/null)" ]; then
   make_stand_in
   say "made the stand-in base $stand_in"
 fi
-for dockerfile in Dockerfile.cuda Dockerfile.rocm; do
-  build "$dockerfile" runtime
-  container=$(buildah from "localhost/ttt:runtime")
-  containers+=("$container")
-  [ "$(configured User)" = 10001 ] || { say "$dockerfile: the user is root"; exit 1; }
-  configured Healthcheck.Test | grep -q 'ttt doctor' || { say "$dockerfile: no health check"; exit 1; }
-  inside ttt --help
-  inside ttt doctor device
-  inside ttt doctor
-  inside ttt train --out five --steps 5 --seq-len 64 --batch 2 --documents 40
-  inside ttt generate five "Once there was" --max-tokens 5
-  say "$dockerfile: builds; as user $(configured User): ttt --help, ttt doctor, 5 steps of training, generate"
+for each in "${@:-${all[@]}}"; do
+  build "${each%:*}" "${each#*:}"
+  "use_${each#*:}" "${each%:*}"
 done
-build Dockerfile.cuda dev
-container=$(buildah from "localhost/ttt:dev")
-containers+=("$container")
-inside make lint
-say "Dockerfile.cuda, stage dev: builds; make lint"
+say "images and layers are kept for the next time; \`buildah rmi --all\` removes them"

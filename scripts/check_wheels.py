@@ -95,13 +95,15 @@ def judge(wheel: Path, member: Member) -> list[str]:
             0
         ]
         metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        licence = f"{info}/licenses/LICENSE"
+        licence_text = archive.read(licence).decode() if licence in names else ""
         entries = f"{info}/entry_points.txt"
         scripts = archive.read(entries).decode() if entries in names else ""
     expected = {
         "has a summary": bool(metadata["Summary"]),
         "has a README": bool(str(metadata.get_payload()).strip()),
         "names the licence MIT": metadata["License-Expression"] == "MIT",
-        "holds the licence": f"{info}/licenses/LICENSE" in names,
+        "holds the licence": licence_text == (ROOT / "LICENSE").read_text(),
         "says which Python": metadata["Requires-Python"] is not None,
         "is typed": f"{member.module}/py.typed" in names,
         "holds its module and nothing else": {name.split("/")[0] for name in names}

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *("README.md", "QUICKSTART.md", "CONTRIBUTING.md"),
-    *("docs/data.md", "docs/kernels.md", "docs/reliability.md"),
+    *("docs/data.md", "docs/install.md", "docs/kernels.md", "docs/release.md"),
+    "docs/reliability.md",
 ]
 LINKING = sorted(
     path.relative_to(ROOT).as_posix()
@@ -20,6 +21,12 @@ LINKING = sorted(
 
 # What a document asks the reader to do, and how a test does it in seconds instead of minutes.
 SHORTENED = {
+    "bash nix/check.sh": "bash -n nix/check.sh",  # .ci/run does, where there is Nix
+    "make images-check": "make --dry-run images-check",
+    'make wheels-check WHEELS="--keep dist"': "make --dry-run wheels-check",
+    "scripts/setup_env.sh cpu": "bash -n scripts/setup_env.sh",
+    "TTT_BACKEND=cpu make env": "make --dry-run env",
+    "ttt doctor": "ttt doctor --help",  # its kernel check compiles
     "make env": "make --dry-run env",  # it would remake the environment the tests run in
     "make demo": "make --dry-run demo && scripts/demo.sh --steps 3 --documents 60",
     "make test": "make --dry-run test",

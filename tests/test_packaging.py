@@ -27,7 +27,7 @@ WHOLE = {
     "ttt_some/py.typed": "",
     "ttt_some-0.1.0.dist-info/METADATA": METADATA,
     "ttt_some-0.1.0.dist-info/entry_points.txt": "[console_scripts]\nttt-some = ttt_some:main\n",
-    "ttt_some-0.1.0.dist-info/licenses/LICENSE": "MIT License",
+    "ttt_some-0.1.0.dist-info/licenses/LICENSE": (ROOT / "LICENSE").read_text(),
 }
 
 
