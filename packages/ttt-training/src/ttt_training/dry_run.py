@@ -1,12 +1,15 @@
 """What a run will do and take, without doing it."""
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
 from ttt_config import RunConfig
 from ttt_data import Tokenizer
@@ -138,15 +141,32 @@ def checkpoint_bytes(config: RunConfig) -> int:
     """
     config = adopt_tokenizer(config)
     config = fit_vocabulary(config, Tokenizer.load(config.data.tokenizer))
-    with FakeTensorMode():
+    with torch.device("meta"), _NothingDrawn():
         model = TTTModel(config.model)
-        parameters = sum(each.untyped_storage().nbytes() for each in model.parameters())
-    return (1 + _ADAMW_MOMENTS) * parameters
+    numbers = sum(each.numel() for each in model.parameters())
+    return (1 + _ADAMW_MOMENTS) * numbers * _F32_BYTES
 
 
 def existing_parent(path: Path) -> Path:
     """The path if it is there, else the nearest folder above that is."""
     return next(each for each in (path, *path.parents) if each.exists())
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """No random values for tensors without memory: torch would import its compiler for them."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        del types
+        given = kwargs or {}
+        if func.__module__ == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 class _KeptTensors:
