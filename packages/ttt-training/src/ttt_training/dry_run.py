@@ -164,7 +164,7 @@ class _NothingDrawn(TorchFunctionMode):
     ) -> object:
         del types
         given = kwargs or {}
-        if func.__module__ == nn.init.__name__:
+        if getattr(func, "__module__", None) == nn.init.__name__:
             return args[0] if args else given["tensor"]
         return func(*args, **given)
 
