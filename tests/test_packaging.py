@@ -91,3 +91,11 @@ def test_every_folder_of_the_workspace_is_a_member(check_wheels: ModuleType) -> 
     names = {member.name for member in check_wheels.workspace_members(ROOT)}
     folders = {path.parent.name for path in ROOT.glob("*/*/pyproject.toml")}
     assert folders <= names
+
+
+def test_both_dockerfiles_have_the_same_stages() -> None:
+    stages = [
+        (ROOT / name).read_text().split("# From here on")[1]
+        for name in ("Dockerfile.cuda", "Dockerfile.rocm")
+    ]
+    assert stages[0] == stages[1]
