@@ -33,7 +33,7 @@ lint: env       ## format and lint: Python, shell, Dockerfiles, workflows; nothi
 	@$(bin)/ruff format --check --quiet . && $(bin)/ruff check --quiet .
 	@$(bin)/shellcheck .ci/run nix/*.sh scripts/*.sh
 	@$(bin)/hadolint Dockerfile.*
-	@$(bin)/actionlint
+	@$(bin)/actionlint .github/workflows/*.yml
 
 type: env       ## type check
 	@$(bin)/pyrefly check --summary=none
