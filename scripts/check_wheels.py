@@ -126,7 +126,7 @@ def _bad_requirements(metadata: Message) -> Iterator[str]:
     for requirement in map(Requirement, metadata.get_all("Requires-Dist", [])):
         if requirement.url is not None:
             yield f"requires {requirement}, which no index can serve"
-        elif requirement.name.startswith("ttt-") and (
+        elif requirement.name.split("-")[0] == "ttt" and (
             own not in requirement.specifier or following in requirement.specifier
         ):
             yield f"requires {requirement}, expected bounds that hold {own} and not {following}"

@@ -11,15 +11,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *("README.md", "QUICKSTART.md", "CONTRIBUTING.md"),
-    *("docs/data.md", "docs/install.md", "docs/kernels.md", "docs/release.md"),
-    "docs/reliability.md",
+    *("docs/data.md", "docs/harness.md", "docs/install.md", "docs/kernels.md"),
+    *("docs/release.md", "docs/reliability.md"),
+    "packages/ttt-kernels/src/ttt_kernels/verify/README.md",
 ]
 LINKING = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+    for pattern in ("*.md", "docs/**/*.md", "packages/*/README.md", "packages/*/src/**/README.md")
+    for path in ROOT.glob(pattern)
 )
 
 # What a document asks the reader to do, and how a test does it in seconds instead of minutes.
+SMALL_HARNESS = (
+    r"sed -e 's/^steps = .*/steps = 2/' -e 's/^documents = .*/documents = 40/'"
+    r" -e 's/^eval_samples = .*/eval_samples = 2/' -e 's/^\[defaults\]/&\nmemory_gb = 1/'"
+    r" -e '/^\[\[sweep/,$d' configs/harness.toml > small.toml && "
+)
+"""Two of the runs, two steps of each."""
 SHORTENED = {
     "bash nix/check.sh": "bash -n nix/check.sh",  # .ci/run does, where there is Nix
     "make images-check": "make --dry-run images-check",
@@ -27,6 +35,19 @@ SHORTENED = {
     "scripts/setup_env.sh cpu": "bash -n scripts/setup_env.sh",
     "TTT_BACKEND=cpu make env": "make --dry-run env",
     "ttt doctor": "ttt doctor --help",  # its kernel check compiles
+    "ttt-harness run --config configs/harness.toml": (
+        SMALL_HARNESS + "ttt-harness run --config small.toml"
+    ),
+    "ttt-harness run --config configs/harness.toml --dry-run": (
+        SMALL_HARNESS + "ttt-harness run --config small.toml --dry-run"
+    ),
+    "ttt-harness estimate --config configs/harness.toml": (
+        SMALL_HARNESS + "ttt-harness estimate --config small.toml"
+    ),
+    ".venv/bin/python benches/bench_harness.py": "python benches/bench_harness.py --runs 40",
+    ".venv/bin/python benches/bench_harness.py --processes": (
+        "python benches/bench_harness.py --runs 40 --processes"
+    ),
     "make env": "make --dry-run env",  # it would remake the environment the tests run in
     "make demo": "make --dry-run demo && scripts/demo.sh --steps 3 --documents 60",
     "make test": "make --dry-run test",
@@ -96,7 +117,8 @@ def test_commands_and_examples_run_in_order(document: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("document", LINKING)
 def test_links_lead_to_files(document: str) -> None:
     path = ROOT / document
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", prose)
     missing = [
         link for link in links if not link.startswith("http") and not (path.parent / link).exists()
     ]

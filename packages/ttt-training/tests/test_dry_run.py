@@ -94,3 +94,17 @@ def test_a_checkpoint_can_be_sized_without_the_data(
 ) -> None:
     config = tiny(tmp_path, layer_type=layer_type, backbone=backbone)
     assert checkpoint_bytes(config) == dry_run(config).checkpoint_bytes
+
+
+def test_dtype_mix_inner_states_and_their_checkpoints_count(
+    tiny: ConfigMaker, tmp_path: Path
+) -> None:
+    def total(**values: object) -> int:
+        long = {"vocab_size": 300, "max_seq_len": 256, "kernel": "reference"}
+        return estimate_memory(tiny(tmp_path, **long, **values)).total
+
+    linear, mlp = total(layer_type="linear"), total(layer_type="mlp")
+    assert linear < total(layer_type="linear,mlp") < mlp
+    assert total(dtype="bf16") < linear
+    assert total(checkpoint_interval=8) < total(checkpoint_interval=1)
+    assert linear < total(layer_type="mlp", expansion_factor=2) < mlp
