@@ -51,10 +51,10 @@ class CodeCache:
 def code_caches() -> list[CodeCache]:
     """The caches of this installation, whether or not anything is in them."""
     found = []
-    if cache_directory():
+    if cpu_directory():
         found.append(
             CodeCache(
-                *("cpu", Path(cache_directory()), CACHE_VARIABLE),
+                *("cpu", Path(cpu_directory()), CACHE_VARIABLE),
                 "every source of the cpu kernel, the version of Numba, the processor",
                 re.compile("[0-9a-f]{32}"),
             )
@@ -81,7 +81,7 @@ def code_caches() -> list[CodeCache]:
     return found
 
 
-def cache_directory() -> str:
+def cpu_directory() -> str:
     """Where the cpu kernel's code is kept; empty if it is not."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     return os.environ.get(CACHE_VARIABLE, str(Path(base) / "ttt-kernels"))
