@@ -28,7 +28,7 @@ def test_list_has_every_kernel_and_says_why_one_is_missing(ttt: Callable) -> Non
     rows = {line.split()[0]: re.split(r" {2,}", line)[1:] for line in lines}
     assert set(rows) == set(KERNELS)
     assert rows["reference"][:4] == ["yes", "any", "any", "float32, float64"]
-    assert rows["tile-multi"][:4] == ["no: not in this version", "linear", "cuda", "float32"]
+    assert rows["d2d-streaming"][:4] == ["no: not in this version", "linear", "cuda", "float32"]
     facts = {each["name"]: each for each in json.loads(ttt("kernels", "list", "--json").out)}
     assert tuple(n for n, each in facts.items() if each["available"]) == available_kernels()
     assert all((each["reason"] is None) == each["available"] for each in facts.values())
@@ -65,9 +65,9 @@ def test_a_wrong_kernel_is_caught_and_named(ttt: Callable, monkeypatch: pytest.M
 
 
 def test_a_kernel_that_is_not_available_cannot_be_checked(ttt: Callable) -> None:
-    code, shown, err = ttt("kernels", "check", "--kernel", "tile")
+    code, shown, err = ttt("kernels", "check", "--kernel", "d2d-streaming")
     assert (code, shown) == (6, "")
-    assert err.startswith("error: kernel `tile` is not available here: ")
+    assert err.startswith("error: kernel `d2d-streaming` is not available here: ")
 
 
 def test_report_has_a_row_for_each_direction_and_target(ttt: Callable) -> None:
