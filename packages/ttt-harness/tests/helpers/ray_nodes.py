@@ -1,7 +1,7 @@
 """A Ray cluster of two nodes on the loopback interface, for as long as stdin is open.
 
-Prints the address of its head. A line with a number ends that node, as a machine ends that loses
-its power.
+Prints the address of its head. A line on stdin ends the second node, as of a machine that loses its
+power.
 """
 
 import os
@@ -22,12 +22,12 @@ NODE = {
 
 def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
-    nodes = [cluster.head_node, cluster.add_node(**NODE)]
+    nodes = [cluster.add_node(**NODE)]
     cluster.wait_for_nodes()
     sys.stdout.write(f"{cluster.address}\n")
     sys.stdout.flush()
-    for line in sys.stdin:
-        cluster.remove_node(nodes[int(line)], allow_graceful=False)
+    for _ in sys.stdin:
+        cluster.remove_node(nodes.pop(), allow_graceful=False)
     cluster.shutdown()
 
 

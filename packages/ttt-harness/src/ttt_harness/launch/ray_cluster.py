@@ -7,6 +7,7 @@ keeper asks Ray for no resources and stays on its node.
 
 import logging
 import os
+import socket
 import threading
 import time
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from ttt_harness.launch.keeper import Keeper
 from ttt_harness.launch.remote import UnreachableError
 
 NAMESPACE = "ttt-harness"
+_CONNECT_WITHIN_S = 10.0
 _ANSWER_WITHIN_S = 60.0
 _IDLE_S = 600.0
 """A keeper that nobody has called for so long, and that keeps nothing, ends."""
@@ -46,6 +48,7 @@ class RayCluster:
             raise ConfigError(
                 "harness.launcher ray: Ray is missing; install `ttt-harness[ray]`"
             ) from error
+        _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         try:
             ray.init(
                 address=address,
@@ -55,10 +58,7 @@ class RayCluster:
                 ignore_reinit_error=True,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(
-                f"harness.ray.address: no Ray cluster at `{address}`; `ray start --head` on one "
-                "machine starts it"
-            ) from error
+            raise ConfigError(_none_there(address)) from error
         self._ray = ray
         self._nodes: dict[str, str] = {}
         """Ray's numbers of the nodes, by name."""
@@ -108,6 +108,28 @@ class RayCluster:
             }
             self._keepers[node] = self._ray.remote(NodeKeeper).options(**options).remote()
         return self._keepers[node]
+
+
+def _check_answers(address: str) -> None:
+    """Make sure that somebody listens, which Ray would wait for, and then end this process.
+
+    Raises:
+        ConfigError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return  # `auto` without RAY_ADDRESS: Ray knows what runs here
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_WITHIN_S).close()
+    except OSError as error:
+        raise ConfigError(f"{_none_there(address)} ({error.strerror or error})") from error
+
+
+def _none_there(address: str) -> str:
+    return (
+        f"harness.ray.address: no Ray cluster at `{address}`; `ray start --head` on one machine "
+        "starts it"
+    )
 
 
 class NodeKeeper:
