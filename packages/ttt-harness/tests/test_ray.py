@@ -146,6 +146,16 @@ def test_a_node_that_is_down_ends_its_runs_and_one_that_is_silent_does_not(two: 
         two.launcher.devices(HarnessConfig(), {})
 
 
+def test_a_keeper_with_nothing_to_keep_ends() -> None:
+    program = (
+        "import time; from ttt_harness.launch import ray_cluster; ray_cluster._IDLE_S = 0.1;"
+        "keeper = ray_cluster.NodeKeeper(); print(keeper.call('is_idle'), flush=True);"
+        "time.sleep(1000)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+
+
 def test_ray_is_not_imported_before_it_is_asked_for() -> None:
     program = (
         "import sys, ttt_harness.launch.ray_cluster, ttt_harness.launch.slurm;"
