@@ -141,9 +141,23 @@ def test_a_node_that_is_down_ends_its_runs_and_one_that_is_silent_does_not(two: 
     assert two.launcher.poll(handle, "t") == Ended(None)
     with pytest.raises(ConnectionError, match="node one does not answer"):
         two.launcher.start(two.order("a", "one"))
-    two.nodes.silent.add("two")
+
+
+def test_a_node_that_is_away_has_no_room_and_is_not_forgotten(two: TwoNodes) -> None:
+    settings = HarnessConfig()
+    two.nodes.silent |= {"one", "two"}
     with pytest.raises(HarnessError, match="no node of the cluster answers"):
-        two.launcher.devices(HarnessConfig(), {})
+        two.launcher.devices(settings, {})
+    two.nodes.silent.clear()
+    both = two.launcher.devices(settings, {})
+    assert [(each.name, each.capacity_bytes) for each in both] == [
+        ("cpu@one", 2**30),
+        ("cpu@two", 2**30),
+    ]
+    two.nodes.silent.add("one")
+    del two.nodes.keepers["two"]
+    away = two.launcher.devices(settings, {})  # so what only fits there waits
+    assert away == [each._replace(capacity_bytes=0) for each in both]
 
 
 def test_a_keeper_with_nothing_to_keep_ends() -> None:

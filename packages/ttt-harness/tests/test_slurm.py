@@ -128,6 +128,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def cluster(
     slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Cluster]:
+    monkeypatch.setattr("ttt_harness.launch.slurm._ASK_EVERY_S", 0.5)
     monkeypatch.setenv("SLURM_CONF", slurm["SLURM_CONF"])
     monkeypatch.setenv("PATH", slurm["PATH"])
     cluster = Cluster(tmp_path)

@@ -46,15 +46,16 @@ class RemoteLauncher:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
+        self._known: dict[str, list[Device]] = {}
 
     def devices(self, settings: HarnessConfig, reserved: Mapping[str, int]) -> list[Device]:
-        """The GPUs of all nodes that answer, or their CPUs.
+        """The GPUs of all nodes, or their CPUs; those of a node that is away have no room.
 
         Raises:
-            HarnessError: none does.
+            HarnessError: no node has ever answered.
         """
 
-        def ask(node: str) -> list[Device]:
+        def ask(node: str) -> list[Device] | None:
             held = {
                 name.partition("@")[0]: size
                 for name, size in reserved.items()
@@ -63,13 +64,20 @@ class RemoteLauncher:
             try:
                 found = self._nodes.ask(node, "devices", settings, held)
             except UnreachableError:
-                return []
+                return None
             return [each._replace(name=f"{each.name}@{node}") for each in found]
 
-        found = [device for devices in self._each(ask) for device in devices]
-        if not found:
+        names = self._nodes.names()
+        asked = zip(names, self._each(ask, names), strict=True)
+        answers = {name: found for name, found in asked if found}
+        self._known |= answers
+        if not self._known:
             raise HarnessError("no node of the cluster answers that has a CPU to give; try again")
-        return found
+        return [
+            device if node in answers else device._replace(capacity_bytes=0)
+            for node, devices in self._known.items()
+            for device in devices
+        ]
 
     def start(self, order: Order) -> str:
         """Start an attempt on the node of its device.
@@ -103,7 +111,9 @@ class RemoteLauncher:
                     if time.monotonic() - begun_s > _SETTLE_WITHIN_S:
                         raise HarnessError(f"{error}; what runs there cannot be told") from error
 
-        return next((handle for handle in self._each(ask) if handle is not None), None)
+        return next(
+            (handle for handle in self._each(ask, self._nodes.names()) if handle is not None), None
+        )
 
     def has_begun(self, handle: str) -> bool:
         """Always: there is no queue."""
@@ -130,9 +140,8 @@ class RemoteLauncher:
         """Sleep a little."""
         time.sleep(min(timeout_s, _POLL_S) if handles else timeout_s)
 
-    def _each(self, ask: Callable[[str], Answer]) -> list[Answer]:
-        """Ask all nodes at once."""
-        names = self._nodes.names()
+    def _each(self, ask: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:
+        """Ask nodes at once."""
         with ThreadPoolExecutor(max_workers=max(1, min(len(names), 32))) as pool:
             return list(pool.map(ask, names))
 

@@ -30,7 +30,7 @@ from ttt_harness.process import TOKEN_VARIABLE
 
 _TURN_NAME = "harness.turn"
 _SCRIPTS_NAME = "slurm"
-_ASK_EVERY_S = 2.0
+_ASK_EVERY_S = 5.0
 _ANSWER_WITHIN_S = 60.0
 _SAVE_S = 90
 """Before a job is taken from its machine, its run is told to save."""
@@ -83,7 +83,7 @@ class SlurmLauncher:
         share = 1 - settings.vram_margin
         kind = "cuda" if self._settings.gpu else "cpu"
         limit = UNBOUNDED if given is None else int(given * GIB * share)
-        return [Device(f"{kind}@slurm", kind, "what the queue gives", UNBOUNDED, limit)]
+        return [Device(f"{kind}@slurm", kind, "a queue", UNBOUNDED, limit)]
 
     def start(self, order: Order) -> str:
         """Submit the job of an attempt.
