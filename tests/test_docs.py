@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *("README.md", "QUICKSTART.md", "CONTRIBUTING.md"),
-    *("docs/data.md", "docs/kernels.md", "docs/harness.md", "docs/reliability.md"),
+    *("docs/data.md", "docs/harness.md", "docs/install.md", "docs/kernels.md"),
+    *("docs/release.md", "docs/reliability.md"),
     "packages/ttt-kernels/src/ttt_kernels/verify/README.md",
 ]
 LINKING = sorted(
@@ -28,6 +29,12 @@ SMALL_HARNESS = (
 )
 """Two of the runs, two steps of each."""
 SHORTENED = {
+    "bash nix/check.sh": "bash -n nix/check.sh",  # .ci/run does, where there is Nix
+    "make images-check": "make --dry-run images-check",
+    'make wheels-check WHEELS="--keep dist"': "make --dry-run wheels-check",
+    "scripts/setup_env.sh cpu": "bash -n scripts/setup_env.sh",
+    "TTT_BACKEND=cpu make env": "make --dry-run env",
+    "ttt doctor": "ttt doctor --help",  # its kernel check compiles
     "ttt-harness run --config configs/harness.toml": (
         SMALL_HARNESS + "ttt-harness run --config small.toml"
     ),

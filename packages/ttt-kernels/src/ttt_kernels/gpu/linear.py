@@ -21,6 +21,9 @@ from ttt_kernels.gpu.tile_forward import tile_forward
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference.update import InnerParameters
 
+TILE_ROWS = 16
+"""Tokens of a tile: the least that a matrix unit takes."""
+
 LARGEST_OFFSET = 2**31 - 1
 """Offsets within a span are 32 bits wide."""
 
@@ -47,7 +50,7 @@ class Family:
         forward: the kernel.
         backward: the kernel.
         keeps: dtype of the kept g; None is that of the tokens.
-        tiled: whether mini-batches are padded to tiles and products have a precision.
+        tiled: whether tokens are read in tiles and products have a precision.
     """
 
     name: str
@@ -59,14 +62,11 @@ class Family:
     def constants(self, loop: InnerLoop) -> dict[str, Any]:
         """Constants both kernels are compiled for."""
         size, dim = loop.mini_batch_size, loop.q.shape[3]
-        smallest = 16 if self.tiled else 1  # a tensor core wants 16
-        constants = {
-            "M": size,
-            "D": dim,
-            "M_PAD": max(smallest, triton.next_power_of_2(size)),
-            "D_PAD": max(smallest, triton.next_power_of_2(dim)),
-        }
-        return constants | ({"PRECISION": _precision(loop.q)} if self.tiled else {})
+        constants = {"M": size, "D": dim, "D_PAD": triton.next_power_of_2(dim)}
+        if not self.tiled:
+            return constants | {"M_PAD": triton.next_power_of_2(size)}
+        padded = max(TILE_ROWS, constants["D_PAD"])
+        return constants | {"ROWS": TILE_ROWS, "D_PAD": padded, "PRECISION": _precision(loop.q)}
 
 
 NAIVE = Family("naive", naive_forward, naive_backward, keeps=torch.float32, tiled=False)
