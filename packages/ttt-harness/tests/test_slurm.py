@@ -114,9 +114,10 @@ def test_a_machine_without_slurm_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
 class Cluster(Bench):
     """A state whose runs are jobs of a real Slurm."""
 
-    def renew(self, *options: str) -> None:
+    def renew(self, *options: str, minutes: int = 60) -> None:
         """Another process's launcher."""
-        self.launcher = SlurmLauncher(SlurmConfig(gpu=False, options=options))  # type: ignore
+        settings = SlurmConfig(gpu=False, options=options, minutes=minutes)
+        self.launcher = SlurmLauncher(settings)  # type: ignore
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +225,15 @@ def test_a_job_whose_turn_is_over_does_nothing(cluster: Cluster, until: Until) -
     until(lambda: cluster.launcher.poll(handle, "t0") is not None)
     assert cluster.launcher.poll(handle, "t0") == Ended(75)
     assert not (out / "history").exists()
+
+
+@pytest.mark.slow
+def test_a_run_saves_before_its_time_is_over_and_goes_on(cluster: Cluster) -> None:
+    cluster.renew(minutes=1)  # less than is left for saving, so it is told as soon as Slurm looks
+    cluster.add("a", "wait", "ok")
+    assert cluster.supervisor().run().counts == {"completed": 1}
+    assert cluster.causes("a") == ["signal", "completed"]
+    assert '"signal": "SIGTERM"' in (cluster.folder / "a" / "stdout.log").read_text()
 
 
 @pytest.mark.slow
