@@ -44,6 +44,13 @@ SHORTENED = {
     "ttt-harness estimate --config configs/harness.toml": (
         SMALL_HARNESS + "ttt-harness estimate --config small.toml"
     ),
+    (
+        ".venv/bin/python -m pytest -q -m slow packages/ttt-harness/tests/test_slurm.py "
+        "packages/ttt-harness/tests/test_ray.py"
+    ): (
+        "python -m pytest -q -m slow --collect-only -p no:cacheprovider "
+        "packages/ttt-harness/tests/test_slurm.py packages/ttt-harness/tests/test_ray.py"
+    ),
     ".venv/bin/python benches/bench_harness.py": "python benches/bench_harness.py --runs 40",
     ".venv/bin/python benches/bench_harness.py --processes": (
         "python benches/bench_harness.py --runs 40 --processes"

@@ -1,10 +1,12 @@
 """What documents say of the harness is what the code has."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from ttt_config.harness import EntryConfig, HarnessConfig, SweepConfig
+from ttt_config.resolve import resolve_as
 from ttt_config.schema import keys_table
 from ttt_harness.plan import load_plan
 
@@ -24,6 +26,14 @@ def test_the_example_in_the_document_is_a_plan(tmp_path: Path) -> None:
     assert [run.name for run in load_plan(tmp_path / "harness.toml").runs] == [
         *("base", "long", "lr0.001-linear", "lr0.001-mlp", "lr0.003-linear", "lr0.003-mlp")
     ]
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "ray"])
+def test_what_the_document_says_of_a_cluster_is_valid(launcher: str) -> None:
+    blocks = [text.partition("```")[0] for text in DOCUMENT.split("```toml\n")[1:]]
+    (block,) = [text for text in blocks if f'launcher = "{launcher}"' in text]
+    settings = resolve_as(HarnessConfig, ("docs", tomllib.loads(block)["harness"])).config
+    assert settings.launcher == launcher
 
 
 def test_the_example_file_is_a_plan() -> None:

@@ -88,6 +88,26 @@ def test_nobody_is_judged_while_runs_settle(bench: Bench) -> None:
     assert bench.causes("a") == ["stopped"]
 
 
+def test_the_time_in_a_queue_is_not_a_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued = True
+    monkeypatch.setattr(type(bench.launcher), "has_begun", lambda *_: not queued)
+    bench.add("a", "silence", "ok")
+    supervisor = bench.supervisor(startup_grace_s=0.1, idle_timeout_s=0.1)
+    begun, begun_s = time.time(), time.monotonic()
+
+    def turn() -> None:
+        nonlocal queued
+        if queued and time.monotonic() > begun_s + 1:
+            assert bench.record("a").reason == "in the queue"
+            queued = False
+
+    assert supervisor.run(turn).counts == {"completed": 1}
+    first, _ = bench.attempts("a")
+    assert first.cause in {"silence", "slow start"}
+    assert first.ended - first.started < 1.0 < first.ended - begun
+    assert bench.record("a").reason == ""
+
+
 def test_retries_wait_longer_each_time(bench: Bench) -> None:
     bench.add("a", "crash")
     bench.run(retry_backoff_s=0.2, max_retries=2)

@@ -15,13 +15,33 @@ class RunpodConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
 
 
+class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Ray cluster (table `harness.ray`)."""
+
+    address: Annotated[
+        str, option("host:port of its head; auto: RAY_ADDRESS, or the one on this machine")
+    ] = "auto"
+
+
+class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Slurm cluster (table `harness.slurm`)."""
+
+    gpu: Annotated[bool, option("each job asks for a GPU")] = True
+    minutes: Annotated[
+        Count, option("longest a job may take; the run saves 90 s before and goes on in a new job")
+    ] = 1440
+    options: Annotated[
+        tuple[str, ...], option('more for sbatch, as in "partition=long" or "exclusive"')
+    ] = ()
+
+
 class HarnessConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the runs of a file are packed and supervised (table `harness`)."""
 
     state_file: Annotated[
         str, option("the harness's memory, PATH.db, and a copy of it as JSON, PATH.json")
     ] = "harness_state.json"
-    launcher: Annotated[Literal["local"], option("what starts the runs")] = "local"
+    launcher: Annotated[Literal["local", "ray", "slurm"], option("what starts the runs")] = "local"
     total_vram_gb: Annotated[
         Positive | None,
         option(
@@ -32,9 +52,7 @@ class HarnessConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     vram_margin: Annotated[
         float, Meta(ge=0, lt=1), option("share of it that stays free", keys=("memory_margin",))
     ] = 0.10
-    max_parallel: Annotated[Count | None, option("runs at once on this machine; none: as fit")] = (
-        None
-    )
+    max_parallel: Annotated[Count | None, option("runs at once; none: as fit")] = None
     cpu_threads: Annotated[
         Count | None, option("threads of each run on the CPU; none: all cores for each")
     ] = None
@@ -81,6 +99,8 @@ class HarnessConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         NonNegative,
         option("seconds a run has to save and end when it is stopped, then it is killed"),
     ] = 120.0
+    ray: RayConfig = RayConfig()
+    slurm: SlurmConfig = SlurmConfig()
     runpod: RunpodConfig = RunpodConfig()
 
 

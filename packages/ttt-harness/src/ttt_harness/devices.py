@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 from ttt_config import HarnessConfig
 
 GIB = 2**30
+UNBOUNDED = 2**60
+"""Capacity, in bytes, of what a queue gives out."""
 Kind = Literal["cuda", "hip", "cpu"]
 
 _VISIBLE: dict[Kind, str] = {"cuda": "CUDA_VISIBLE_DEVICES", "hip": "HIP_VISIBLE_DEVICES"}
@@ -22,7 +24,7 @@ class Device(NamedTuple):
     """A GPU, or the CPU with the machine's RAM."""
 
     name: str
-    """`cuda:0`; unique on a machine."""
+    """`cuda:0`, on another machine `cuda:0@HOST`; unique."""
     kind: Kind
     model: str
     """For people."""
@@ -34,8 +36,13 @@ class Device(NamedTuple):
     @property
     def environment(self) -> dict[str, str]:
         """By which a process sees this device and no other."""
-        variable = _VISIBLE.get(self.kind)
-        return {} if variable is None else {variable: self.name.partition(":")[2]}
+        index = self.name.partition("@")[0].partition(":")[2]
+        return {_VISIBLE[self.kind]: index} if index else {}
+
+
+def kind_of(name: str) -> str:
+    """The kind of a device, from its name."""
+    return name.partition("@")[0].partition(":")[0]
 
 
 class Memory(NamedTuple):

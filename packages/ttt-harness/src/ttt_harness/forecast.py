@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ttt_config import HarnessError
-from ttt_harness.devices import GIB, Device
+from ttt_harness.devices import GIB, UNBOUNDED, Device
 from ttt_harness.enlist import enlist, is_left
 from ttt_harness.estimate import MemoryEstimate, OnProgress, estimate_memory, untold
 from ttt_harness.launch.launcher import Launcher
@@ -156,7 +156,7 @@ def describe_forecast(found: Forecast) -> str:
     lines.append("")
     lines += [
         f"{device.name} ({device.model}): {_size(device.planned_bytes)} of "
-        f"{_size(device.capacity_bytes)} taken"
+        f"{_capacity(device.capacity_bytes)} taken"
         for device in found.devices
     ]
     lines.append(f"all that is left at once would take {_size(found.total_bytes)}")
@@ -175,6 +175,10 @@ def describe_parts(run: RunForecast) -> str:
     }
     told = basis.get(run.basis or "", "not known")
     return f"{run.name}  {_size(run.need_bytes)}, {told}" + (f": {shares}" if shares else "")
+
+
+def _capacity(num_bytes: int) -> str:
+    return "what there is" if num_bytes == UNBOUNDED else _size(num_bytes)
 
 
 def _size(num_bytes: int | None) -> str:

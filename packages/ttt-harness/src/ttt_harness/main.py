@@ -18,6 +18,7 @@ COMMANDS = {
     "logs": "Show what a run has written.",
     "stop": "Let runs save and end.",
     "reset": "Bring back runs that failed or were stopped.",
+    "report": "Compare runs, as one HTML file.",
     "estimate": "Say what memory runs take and what fits together.",
 }
 INTERRUPTED = 130

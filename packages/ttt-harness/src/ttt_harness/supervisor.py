@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ttt_config import ConfigError, HarnessConfig
 from ttt_harness import attempt
 from ttt_harness.claim import claim_directory
+from ttt_harness.devices import kind_of
 from ttt_harness.export import write_export
 from ttt_harness.launch.launcher import Ended, Launcher
 from ttt_harness.launch.names import STDERR_NAME, STDOUT_NAME
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 TICK_S = 0.5
 _DEVICES_EVERY_S = 30.0
 _EXPORT_EVERY_S = 1.0
+_QUEUED = "in the queue"
 
 
 class Outcome(NamedTuple):
@@ -226,8 +228,9 @@ class Supervisor:
         ended = self._launcher.poll(run.handle, run.token)
         progress = watch.follower.read()
         if ended is not None:
-            self._conclude(run, ended)
+            self._conclude(run._replace(reason=""), ended)
             return
+        run = self._heed_queue(run, watch, now_s)
         self.runs[run.name] = run._replace(
             steps=progress.steps or run.steps,
             step=progress.step if progress.step is not None else run.step,
@@ -246,6 +249,15 @@ class Supervisor:
                 self._launcher.signal(run.handle, signal.SIGKILL)
         if watch.kill_at_s is not None and now_s > watch.kill_at_s:
             self._launcher.signal(run.handle, signal.SIGKILL)
+
+    def _heed_queue(self, run: RunRecord, watch: _Watch, now_s: float) -> RunRecord:
+        """Let the clock of an attempt stand still while it waits in a queue."""
+        if not self._launcher.has_begun(run.handle):
+            watch.activity = Activity(began=now_s, output=now_s)
+            return run if run.reason else self._save(run._replace(reason=_QUEUED))
+        if run.reason == _QUEUED:
+            return self._save(run._replace(reason="", started=time.time()))
+        return run
 
     def _ask_to_stop(self, run: RunRecord, reason: str) -> None:
         watch = self._watches.setdefault(run.name, _Watch(run, time.monotonic()))
@@ -273,7 +285,7 @@ class Supervisor:
         if watch.asked == "stopped":
             self._store.fulfil(Request(run.name, "stop"))
         if progress.peak_memory_bytes:
-            kind = run.device.partition(":")[0]
+            kind = kind_of(run.device)
             self._store.record_peak(
                 Peak(run.shape, kind, run.estimate_bytes, progress.peak_memory_bytes)
             )

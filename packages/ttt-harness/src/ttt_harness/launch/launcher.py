@@ -60,7 +60,17 @@ class Launcher(Protocol):
         ...
 
     def find(self, token: str, out: Path) -> str | None:
-        """The handle of an attempt that may have been started; None if it was not, or is over."""
+        """The handle of an attempt that may have been started; None if it was not, or is over.
+
+        After None it does not start any more, even if the order is still on its way.
+
+        Raises:
+            HarnessError: it cannot be told.
+        """
+        ...
+
+    def has_begun(self, handle: str) -> bool:
+        """Whether an attempt that has not ended works; False while it waits in a queue."""
         ...
 
     def poll(self, handle: str, token: str) -> Ended | None:

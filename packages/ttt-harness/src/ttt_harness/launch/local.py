@@ -91,11 +91,21 @@ class LocalLauncher:
         del token
         lock = FileLock(out / _LOCK_NAME)
         while not lock.acquire():
-            if (who := find_holder(lock.path)) is not None:
-                return json.dumps(who)
+            if (handle := self.holder(out)) is not None:
+                return handle
             time.sleep(_POLL_S)  # it is just ending
         lock.release()
         return None
+
+    def holder(self, out: Path) -> str | None:
+        """The process of this machine that has the lock of a run, as things are at the moment."""
+        who = find_holder(out / _LOCK_NAME)
+        return None if who is None else json.dumps(who)
+
+    def has_begun(self, handle: str) -> bool:
+        """Always: there is no queue."""
+        del handle
+        return True
 
     def poll(self, handle: str, token: str) -> Ended | None:
         """How the process ended; what it left in its group is killed."""
