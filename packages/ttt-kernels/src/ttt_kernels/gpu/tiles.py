@@ -26,6 +26,9 @@ def tile_at(
         Its first token, the place of that in its mini-batch, how many tokens the tile has, and
         whether its mini-batch is complete.
     """
+    if size <= rows:
+        count = tl.minimum(size, tokens - tile * size)
+        return tile * size, 0, count, count == size
     tiles: tl.constexpr = tl.cdiv(size, rows)
     start = tile // tiles * size
     position = tile % tiles * rows
