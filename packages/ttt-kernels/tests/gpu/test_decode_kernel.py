@@ -1,4 +1,4 @@
-"""One token at a time by the Triton kernel, interpreted and compiled, against all tokens at once."""
+"""A token at a time by the Triton kernel, interpreted and compiled, against all tokens at once."""
 
 import pytest
 import torch
