@@ -81,8 +81,7 @@ def errors_of(case: str, dtype: torch.dtype, kernel: str) -> dict[str, float]:
 
     weights = [inputs[f"W{i}"] for i in range(1, layers + 1)]
     biases = [inputs[f"b{i}"] for i in range(1, layers + 1)]
-    out, *_ = run(0, tokens, weights, biases, size)
-    _, full_w, full_b = run(0, complete, weights, biases, size)
+    out, full_w, full_b = run(0, tokens, weights, biases, size)
     # a remainder learned as a short mini-batch of its own gives the official end state
     _, end_w, end_b = run(complete, tokens, list(full_w), list(full_b), tokens - complete)
 

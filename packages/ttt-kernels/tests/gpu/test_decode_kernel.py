@@ -152,13 +152,13 @@ def test_decode_step_takes_the_kernel_and_changes_no_argument(strided: bool) -> 
     with hardened(), poisoned():
         for t in range(6):
             one = x.tokens(t, t + 1)
-            tokens = (one.q, one.k, one.v)
+            q, k, v = one.q, one.k, one.v
             if strided:
-                tokens = torch.stack(tokens, -1).unbind(-1)
+                q, k, v = torch.stack([q, k, v], -1).unbind(-1)
             given = [*parameters.weights, *parameters.biases, *learned.inputs, *learned.outputs]
             before = [y.clone() for y in (*given, *x.named().values())]
             output, parameters, learned = decode_step(
-                *(*tokens, x.token_eta, x.lr[:, t // 3 * 3 : t + 1], parameters, learned),
+                *(q, k, v, x.token_eta, x.lr[:, t // 3 * 3 : t + 1], parameters, learned),
                 *(x.ln_w, x.ln_b),
                 update=SGDUpdate(),
             )

@@ -18,6 +18,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn import functional
 
 from ttt_kernels.errors import ShapeError
 from ttt_kernels.gpu.tiles import (
@@ -194,13 +195,13 @@ class OpenMiniBatch:
             )
         weight, bias = (x[0].float() for x in parameters[:2])
         batch, heads, dim = bias.shape
-        rows = [weight.new_zeros(batch, heads, mini_batch_size, dim) for _ in range(2)]
-        for row, (known,) in zip(rows, learned, strict=True):
-            row[:, :, :count].copy_(known)
+        keys, gradients = weight.new_zeros(2, batch, heads, mini_batch_size, dim).unbind()
+        keys[:, :, :count].copy_(learned.inputs[0])
+        gradients[:, :, :count].copy_(learned.outputs[0])
         rates = weight.new_zeros(batch, heads, mini_batch_size)
         rates[:, :, :count].copy_(lr.transpose(1, 2))
-        position = torch.full_like(rates[:, :, 0], count, dtype=torch.int32)
-        return cls(_copy(weight), _copy(bias), *rows, rates, _copy(position))
+        position = torch.full((batch, heads), count, dtype=torch.int32, device=weight.device)
+        return cls(_copy(weight), _copy(bias), keys, gradients, rates, position)
 
     def step(
         self,
@@ -278,20 +279,20 @@ def answer(
 ) -> tuple[Tensor, InnerParameters, InnerGradients]:
     """`ttt_kernels.decode_step` by the kernel; arguments and results as there."""
     count, complete = lr.shape[1], lr.shape[1] == len(token_eta)
-    rows = [x[0].to(torch.float32) for x in learned]
+    keys, gradients = (x[0].to(torch.float32).contiguous() for x in learned)
     rates = _copy(lr[:, : count - complete].transpose(1, 2).to(torch.float32))
-    start = [x[0].contiguous() for x in parameters[:2]]
+    weight, bias = (x[0].contiguous() for x in parameters[:2])
     if complete:
-        end = [torch.empty_like(x) for x in start]
+        end = (torch.empty_like(weight), torch.empty_like(bias))
     else:  # the kernel adds a row to a copy, and leaves the state alone
-        end = start
-        rows = [torch.nn.functional.pad(x, (0, 0, 0, 1)) for x in rows]
-    position = torch.full_like(start[1][:, :, 0], count - 1, dtype=torch.int32)
-    held = OpenMiniBatch(*start, *(x.contiguous() for x in rows), rates, _copy(position))
-    output = _launch(held, (end[0], end[1]), q, k, v, token_eta, lr[:, -1:], ln_w, ln_b, eps)
+        end = (weight, bias)
+        keys, gradients = (functional.pad(x, (0, 0, 0, 1)) for x in (keys, gradients))
+    position = torch.full(bias.shape[:2], count - 1, dtype=torch.int32, device=bias.device)
+    held = OpenMiniBatch(weight, bias, keys, gradients, rates, position)
+    output = _launch(held, end, q, k, v, token_eta, lr[:, -1:], ln_w, ln_b, eps)
     if not complete:
-        return output, parameters, InnerGradients([held.keys], [held.gradients])
-    none = InnerGradients(*([x[:, :, :0]] for x in (held.keys, held.gradients)))
+        return output, parameters, InnerGradients([keys], [gradients])
+    none = InnerGradients([keys[:, :, :0]], [gradients[:, :, :0]])
     return output, InnerParameters((end[0],), (end[1],)), none
 
 
