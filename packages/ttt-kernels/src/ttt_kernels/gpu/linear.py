@@ -47,7 +47,7 @@ class Family:
         forward: the kernel.
         backward: the kernel.
         keeps: dtype of the kept g; None is that of the tokens.
-        tiled: whether mini-batches are padded to tiles and products have a precision.
+        tiled: whether mini-batches are padded to tiles.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Family:
     keeps: torch.dtype | None
     tiled: bool
 
-    def constants(self, loop: InnerLoop) -> dict[str, Any]:
-        """Constants both kernels are compiled for."""
+    def constants(self, kernel: Any, loop: InnerLoop) -> dict[str, Any]:  # noqa: ANN401
+        """Constants that one of the kernels is compiled for, as far as it has such parameters."""
         size, dim = loop.mini_batch_size, loop.q.shape[3]
         smallest = 16 if self.tiled else 1  # a tensor core wants 16
         constants = {
@@ -65,8 +65,9 @@ class Family:
             "D": dim,
             "M_PAD": max(smallest, triton.next_power_of_2(size)),
             "D_PAD": max(smallest, triton.next_power_of_2(dim)),
+            "PRECISION": _precision(loop.q),
         }
-        return constants | ({"PRECISION": _precision(loop.q)} if self.tiled else {})
+        return {name: value for name, value in constants.items() if name in kernel.arg_names}
 
 
 NAIVE = Family("naive", naive_forward, naive_backward, keeps=torch.float32, tiled=False)
@@ -213,7 +214,7 @@ def _read(
         *(tokens, heads, loop.eps, *start.batch_strides()),
         *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
         *(loop.q.shape[1] * heads * dim, heads * dim),
-        **family.constants(loop),
+        **family.constants(family.forward, loop),
         ANSWER=output is not None,
         KEEP=kept is not None,
         **settings(dim),
@@ -244,7 +245,7 @@ def _read_back(
         *(d_lr, tokens, heads, loop.eps),
         *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
         *(*d_out.stride()[:2], *d_lr.stride()[:2]),
-        **family.constants(loop),
+        **family.constants(family.backward, loop),
         **settings(dim),
     )
 

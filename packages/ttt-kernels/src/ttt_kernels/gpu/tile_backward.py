@@ -35,7 +35,7 @@ from ttt_kernels.gpu.tiles import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "lr_b", "d_lr_b"])  # a new length is no new kernel
 def tile_backward(
     q: tl.tensor,
     k: tl.tensor,
