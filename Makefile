@@ -3,7 +3,7 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 export UV_NO_SYNC = 1
 bin := $(UV_PROJECT_ENVIRONMENT)/bin
 
-.PHONY: help env demo test slow chaos check fmt lint type layers
+.PHONY: help env demo test slow gpu chaos check fmt lint type layers
 
 help:           ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -19,6 +19,9 @@ test: env       ## the test suite
 
 slow: env       ## the tests that take minutes: more kills, more characters
 	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2 -m slow
+
+gpu: env        ## test the kernels on a GPU, then time them
+	@scripts/gpu.sh $(bin)/python
 
 chaos: env      ## damage, kill and fill the disk, many times, and count
 	@scripts/chaos.sh $(bin)/python
