@@ -234,7 +234,7 @@ def random_arguments(shape: Shape) -> list[Tensor]:
     tokens = [normal(b, t, h, d, std=0.3).bfloat16() for _ in range(3)]
     eta = (1.0 / torch.arange(1, m + 1)).cuda()
     lr = (torch.rand(b, t, h, generator=rng) / d).cuda()
-    state = [normal(h, d, d, std=0.02), torch.zeros(h, d).cuda()]
+    state = [normal(h, d, d, std=d**-0.5), torch.zeros(h, d).cuda()]
     norm = [torch.ones(h, d).cuda(), torch.zeros(h, d).cuda()]
     return [x.requires_grad_() for x in (*tokens, eta, lr, *state, *norm)]
 
@@ -253,7 +253,8 @@ def worst_error(arguments: Sequence[Tensor], kernel: str, size: int) -> float:
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference over that of what is expected; NaN is infinitely wrong."""
-    error = (found.double() - expected.double()).norm() / expected.double().norm()
+    found, expected = found.detach().double(), expected.detach().double()
+    error = (found - expected).norm() / expected.norm()
     return float(error.nan_to_num(nan=torch.inf))
 
 
