@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *("README.md", "QUICKSTART.md", "CONTRIBUTING.md"),
-    *("docs/data.md", "docs/kernels.md", "docs/reliability.md"),
+    *("docs/data.md", "docs/harness.md", "docs/install.md", "docs/kernels.md"),
+    *("docs/release.md", "docs/reliability.md"),
     "packages/ttt-kernels/src/ttt_kernels/verify/README.md",
 ]
 LINKING = sorted(
@@ -21,7 +22,32 @@ LINKING = sorted(
 )
 
 # What a document asks the reader to do, and how a test does it in seconds instead of minutes.
+SMALL_HARNESS = (
+    r"sed -e 's/^steps = .*/steps = 2/' -e 's/^documents = .*/documents = 40/'"
+    r" -e 's/^eval_samples = .*/eval_samples = 2/' -e 's/^\[defaults\]/&\nmemory_gb = 1/'"
+    r" -e '/^\[\[sweep/,$d' configs/harness.toml > small.toml && "
+)
+"""Two of the runs, two steps of each."""
 SHORTENED = {
+    "bash nix/check.sh": "bash -n nix/check.sh",  # .ci/run does, where there is Nix
+    "make images-check": "make --dry-run images-check",
+    'make wheels-check WHEELS="--keep dist"': "make --dry-run wheels-check",
+    "scripts/setup_env.sh cpu": "bash -n scripts/setup_env.sh",
+    "TTT_BACKEND=cpu make env": "make --dry-run env",
+    "ttt doctor": "ttt doctor --help",  # its kernel check compiles
+    "ttt-harness run --config configs/harness.toml": (
+        SMALL_HARNESS + "ttt-harness run --config small.toml"
+    ),
+    "ttt-harness run --config configs/harness.toml --dry-run": (
+        SMALL_HARNESS + "ttt-harness run --config small.toml --dry-run"
+    ),
+    "ttt-harness estimate --config configs/harness.toml": (
+        SMALL_HARNESS + "ttt-harness estimate --config small.toml"
+    ),
+    ".venv/bin/python benches/bench_harness.py": "python benches/bench_harness.py --runs 40",
+    ".venv/bin/python benches/bench_harness.py --processes": (
+        "python benches/bench_harness.py --runs 40 --processes"
+    ),
     "make env": "make --dry-run env",  # it would remake the environment the tests run in
     "make demo": "make --dry-run demo && scripts/demo.sh --steps 3 --documents 60",
     "make test": "make --dry-run test",

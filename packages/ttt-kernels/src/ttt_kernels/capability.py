@@ -127,10 +127,10 @@ CAPABILITIES: dict[str, Capability] = {
         **_TRITON, shapes="D <= 128", about="a launch for all mini-batches, no matrix units"
     ),
     "tile": Capability(
-        **_TRITON, shapes="D <= 128, M <= 64", about="a launch for each mini-batch, matrix units"
+        **_TRITON, shapes="D <= 128", about="a launch for each mini-batch, matrix units"
     ),
     "tile-multi": Capability(
-        **_TRITON, shapes="D <= 128, M <= 64", about="a launch for all mini-batches, matrix units"
+        **_TRITON, shapes="D <= 128", about="a launch for all mini-batches, matrix units"
     ),
     "d2d-streaming": Capability(
         **_TRITON, shapes="not settled", about="a launch that stays, fed by copies on the device"

@@ -7,9 +7,11 @@ from kernel_results import assert_close, expected_results, results
 
 from ttt_kernels.verify import compiling, poisoned, simulated
 
+SHAPES = {"whole tiles": (64, 16, 40), "padded tiles": (24, 5, 13), "several tiles": (32, 20, 50)}
+
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 1.5e-2), (torch.float16, 2e-3)])
-@pytest.mark.parametrize("shape", [(64, 16, 40), (24, 5, 13)], ids=["whole tiles", "padded tiles"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_compiled_code_computes_what_the_reference_does(
     dtype: torch.dtype, tolerance: float, shape: tuple[int, int, int]
 ) -> None:

@@ -38,6 +38,7 @@ CASES = {
     "gamma near 1": Case(gamma_spread=0.02, tokens=16),
     "open mini-batch alone": Case(tokens=5, mini_batch_size=16),
     "mini-batches of one": Case(tokens=3, mini_batch_size=1),
+    "mini-batches of several tiles": Case(tokens=38, mini_batch_size=20),
 }
 
 

@@ -70,6 +70,15 @@ def sources_digest(folder: Path) -> str:
     return digest.hexdigest()[:32]
 
 
+def cache_directory() -> Path | None:
+    """Where compiled code is kept, each version of the sources in a folder of its own.
+
+    None if nothing is kept: the variable is empty, or somebody else can write there.
+    """
+    own = _own_directory(_cache_directory(), sources_digest(Path(__file__).parent))
+    return None if own is None else own.parent
+
+
 def _cache_directory() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     return os.environ.get(CACHE_VARIABLE, str(Path(base) / "ttt-kernels"))

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ttt_kernels.gpu import linear
 
 LARGEST_HEAD = 128
-LARGEST_MINI_BATCH = 64
 TOKEN_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -31,13 +30,11 @@ class TritonKernel:
 
     def refusal(self, loop: InnerLoop) -> str | None:
         """Refuse what the kernels were not written for; see `Kernel`."""
-        dim, size = loop.q.shape[3], loop.mini_batch_size
+        dim = loop.q.shape[3]
         if len(loop.parameters.weights) > 1 or loop.adam is not None:
             return "it computes linear"
         if dim > LARGEST_HEAD:
             return f"a head of {dim} features; at most {LARGEST_HEAD}"
-        if self._family == "tile" and size > LARGEST_MINI_BATCH:
-            return f"mini-batches of {size} tokens; at most {LARGEST_MINI_BATCH}"
         for name, tokens in {"q": loop.q, "k": loop.k, "v": loop.v}.items():
             if tokens.dtype not in TOKEN_DTYPES:
                 return f"`{name}` is {dtype_name(tokens.dtype)}"

@@ -21,6 +21,9 @@ from ttt_kernels.gpu.tile_forward import tile_forward
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference.update import InnerParameters
 
+TILE_ROWS = 16
+"""Tokens of a tile: the least that a matrix unit takes."""
+
 LARGEST_OFFSET = 2**31 - 1
 """Offsets within a span are 32 bits wide."""
 
@@ -47,7 +50,7 @@ class Family:
         forward: the kernel.
         backward: the kernel.
         keeps: dtype of the kept g; None is that of the tokens.
-        tiled: whether mini-batches are padded to tiles.
+        tiled: whether tokens are read in tiles.
     """
 
     name: str
@@ -59,12 +62,13 @@ class Family:
     def constants(self, kernel: Any, loop: InnerLoop) -> dict[str, Any]:  # noqa: ANN401
         """Constants that one of the kernels is compiled for, as far as it has such parameters."""
         size, dim = loop.mini_batch_size, loop.q.shape[3]
-        smallest = 16 if self.tiled else 1  # a tensor core wants 16
+        smallest = TILE_ROWS if self.tiled else 1
         constants = {
             "M": size,
             "D": dim,
-            "M_PAD": max(smallest, triton.next_power_of_2(size)),
+            "M_PAD": triton.next_power_of_2(size),
             "D_PAD": max(smallest, triton.next_power_of_2(dim)),
+            "ROWS": TILE_ROWS,
             "PRECISION": _precision(loop.q),
         }
         return {name: value for name, value in constants.items() if name in kernel.arg_names}
@@ -276,6 +280,14 @@ def _precision(tokens: Tensor) -> str:
     Narrower dtypes have their own. A product in three parts of tf32 is as good as float32; AMD's
     compiler knows no tf32.
     """
-    if tokens.dtype != torch.float32 or torch.version.hip is not None:
+    if tokens.dtype != torch.float32 or not _knows_tf32():
         return "ieee"
     return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def _knows_tf32() -> bool:
+    """Ask for what is compiled, which need not be a device of this machine."""
+    try:
+        return triton.runtime.driver.active.get_current_target().backend == "cuda"
+    except RuntimeError:  # no device at all: Triton's own interpreter, to which it is the same
+        return True

@@ -10,6 +10,9 @@ dW, db the gradients at the end of the mini-batch:
     inner       dz, dgamma, dbeta, d(v - k) from u: the second derivative of the inner loss
     sums        dk = dA^T q + dz W^T - (c g) dW^T - d(v - k);  dW += q^T dzb + k^T dz
 
+In a mini-batch of several tiles, G waits as in the forward pass, and dG, the gradient that reaches
+an update through what comes after it, stands where dW does above; it starts as token_eta_{M-1} dW.
+
 Three choices keep all of it in the registers of four warps at D = 64. dW is held transposed, so
 that tiles made here are transposed on their way through shared memory, not the loaded q and k.
 Addresses are computed anew in each round (`disable_licm`): hoisted, they alone would fill the
@@ -31,8 +34,42 @@ from ttt_kernels.gpu.tiles import (
     sum_of_five,
     sum_of_three,
     sum_of_two,
+    tile_at,
+    tile_count,
     without_padding,
 )
+
+
+@triton.jit
+def waiting_updates(
+    k: tl.tensor,
+    kept: tl.tensor,
+    lr: tl.tensor,
+    k_t: tl.tensor,
+    kept_t: tl.tensor,
+    lr_t: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
+    count: tl.tensor,
+    ROWS: tl.constexpr,
+    D: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> tuple[tl.tensor, ...]:
+    """Sum k_j^T lr_j g_j and lr_j g_j over `count` tokens, to the bits of the forward pass.
+
+    The pointers are those of the first token.
+    """
+    G = tl.zeros([columns.shape[0], columns.shape[0]], tl.float32)
+    G_b = tl.zeros([columns.shape[0]], tl.float32)
+    for position in tl.range(0, count, ROWS):
+        left = tl.minimum(ROWS, count - position)
+        go = load_tile(kept + position * kept_t, rows, columns, kept_t, left, D)
+        xk = load_tile(k + position * k_t, rows, columns, k_t, left, D).to(go.dtype)
+        rates = tl.load(lr + position * lr_t + rows * lr_t, mask=rows < left, other=0.0)
+        learned = (rates[:, None] * go.to(tl.float32)).to(go.dtype)
+        G += tl.dot(tl.trans(xk), learned, input_precision=PRECISION)
+        G_b += tl.sum(learned.to(tl.float32), 0)
+    return G, G_b
 
 
 @triton.jit(do_not_specialize=["tokens", "lr_b", "d_lr_b"])  # a new length is no new kernel
@@ -78,7 +115,7 @@ def tile_backward(
     d_lr_t: tl.tensor,
     M: tl.constexpr,
     D: tl.constexpr,
-    M_PAD: tl.constexpr,
+    ROWS: tl.constexpr,
     D_PAD: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
@@ -102,7 +139,8 @@ def tile_backward(
     """
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads
-    rows, columns = tl.arange(0, M_PAD), tl.arange(0, D_PAD)
+    several: tl.constexpr = M > ROWS
+    rows, columns = tl.arange(0, ROWS), tl.arange(0, D_PAD)
     operand = q.dtype.element_ty
     gamma, beta = (
         load_features(ln_w + head * D, columns, D),
@@ -118,30 +156,50 @@ def tile_backward(
     dS, db = tl.trans(load_state(d_weight, columns, D)), load_features(d_bias, columns, D)
     dgamma = load_features(d_ln_w + program * D, columns, D)
     dbeta = load_features(d_ln_b + program * D, columns, D)
-    detas = tl.load(d_token_eta + program * M + rows, mask=rows < M, other=0.0)
+    d_token_eta += program * M
+    detas = tl.load(d_token_eta + rows, mask=rows < M, other=0.0)
     q += batch * q_b + head * q_h
     k += batch * k_b + head * k_h
     v += batch * v_b + head * v_h
     lr += batch * lr_b + head * lr_h
     d_lr += batch * d_lr_b + head
     at_head = batch * out_b + head * D
-    count_of_mini_batches = tl.cdiv(tokens, M)
-    for step in tl.range(0, count_of_mini_batches, disable_licm=True):
-        i = count_of_mini_batches - 1 - step
-        first = i * M  # 32 bits: whoever launches sees to it that a launch has no more tokens
-        count = tl.minimum(M, tokens - i * M)
+    tiles = tile_count(tokens, M, ROWS)
+    if several:
+        G, G_b = tl.zeros([D_PAD, D_PAD], tl.float32), tl.zeros([D_PAD], tl.float32)
+        dG, dG_b, d_last_eta = tl.zeros_like(G), tl.zeros_like(G_b), 0.0
+    for step in tl.range(0, tiles, disable_licm=True):
+        # offsets of 32 bits: whoever launches sees to it that a launch has no more tokens
+        first, position, count, complete = tile_at(tiles - 1 - step, tokens, M, ROWS)
         here = at_head + first * out_t
         xk = load_tile(k + first * k_t, rows, columns, k_t, count, D).to(operand)
         xq = load_tile(q + first * q_t, rows, columns, q_t, count, D).to(operand)
         go = load_tile(kept + here, rows, columns, out_t, count, D)
         rates = tl.load(lr + first * lr_t + rows * lr_t, mask=rows < count, other=0.0)
-        c = rates * (last_eta if count == M else 0.0)
         g = go.to(tl.float32)
 
         # the state this mini-batch started from
+        c = rates if several else rates * (last_eta if complete else 0.0)
         learned = (c[:, None] * g).to(operand)
-        W += tl.dot(tl.trans(xk), learned, input_precision=PRECISION)
-        b += tl.sum(learned.to(tl.float32), 0)
+        if several:
+            etas = tl.load(token_eta + position + rows, mask=rows < count, other=0.0)
+            if step == 0 or position + ROWS >= M:
+                G, G_b = waiting_updates(
+                    *(k + (first - position) * k_t, kept + (here - position * out_t)),
+                    *(lr + (first - position) * lr_t, k_t, out_t, lr_t, rows, columns),
+                    *(position + count, ROWS, D, PRECISION),
+                )
+                commit = last_eta if complete else 0.0
+                W += commit * G
+                b += commit * G_b
+                dG, dG_b = commit * dS, commit * db
+                to_last_eta = tl.sum(G * tl.trans(dS)) + tl.sum(G_b * db)
+                d_last_eta -= to_last_eta if complete else 0.0
+            G -= tl.dot(tl.trans(xk), learned, input_precision=PRECISION)
+            G_b -= tl.sum(learned.to(tl.float32), 0)
+        else:
+            W += tl.dot(tl.trans(xk), learned, input_precision=PRECISION)
+            b += tl.sum(learned.to(tl.float32), 0)
         Wo = W.to(operand)
 
         # the output layer norm
@@ -149,6 +207,10 @@ def tile_backward(
         eta = masked_rates(etas, rates)
         P = (eta * affinity).to(operand)
         zb = tl.dot(xq, Wo, input_precision=PRECISION) + b[None, :]
+        if several:
+            Go = G.to(operand)
+            taken = tl.dot(xq, Go, input_precision=PRECISION) + G_b[None, :]
+            zb -= etas[:, None] * taken
         zb -= tl.dot(P, go, input_precision=PRECISION)
         x_out, rstd_out = normalized(zb, D, eps)
         dy = load_tile(d_out + here, rows, columns, out_t, count, D).to(tl.float32)
@@ -168,24 +230,32 @@ def tile_backward(
         dA = (dP * eta).to(operand)
         d_query = tl.dot(dA, xk, dy, input_precision=PRECISION)
         d_query = tl.dot(dzo, tl.trans(Wo), d_query, input_precision=PRECISION)
+        if several:
+            stepped = etas[:, None] * dzb
+            d_query -= tl.dot(stepped.to(operand), tl.trans(Go), input_precision=PRECISION)
+            detas = tl.sum(deta * rates[None, :], 1) - tl.sum(taken * dzb, 1)
         store_tile(dq + here, d_query, rows, columns, out_t, count, D)
 
         # g, through the outputs of its mini-batch and through the update
         z = tl.dot(xk, Wo, input_precision=PRECISION) + b[None, :]
         x, rstd = normalized(z, D, eps)
-        dSo = dS.to(operand)
-        h = tl.dot(xk, tl.trans(dSo), input_precision=PRECISION) + db[None, :]
+        at_update, at_update_b = (dG, dG_b) if several else (dS, db)
+        dGo = at_update.to(operand)
+        h = tl.dot(xk, tl.trans(dGo), input_precision=PRECISION) + at_update_b[None, :]
         u = -tl.dot(tl.trans(P), dzo, input_precision=PRECISION) - c[:, None] * h
-        d_key = -tl.dot(learned, dSo, input_precision=PRECISION)
+        d_key = -tl.dot(learned, dGo, input_precision=PRECISION)
         d_key = tl.dot(tl.trans(dA), xq, d_key, input_precision=PRECISION)
         dS = tl.dot(tl.trans(dzo), xq, dS, input_precision=PRECISION)
+        if several:
+            dG = tl.dot(tl.trans(stepped.to(operand)), xq, dG, input_precision=PRECISION)
+            dG_b += tl.sum(stepped, 0)
 
         # the inner layer norm and loss
         xv = load_tile(v + first * v_t, rows, columns, v_t, count, D)
         e = gamma[None, :] * x + beta[None, :] - (xv.to(tl.float32) - xk.to(tl.float32))
         sums = tl.reduce((u, u * x, u * g, h * g, e * gamma[None, :] * x), 1, sum_of_five)
         mean_u, mean_ux, mean_ug, mean_ax = sums[0] / D, sums[1] / D, sums[2] / D, sums[4] / D
-        dc = -sums[3] * (1.0 if count == M else 0.0)
+        dc = -sums[3] if several else -sums[3] * (1.0 if complete else 0.0)
         da = (u - mean_u[:, None] - x * mean_ux[:, None]) * rstd[:, None]
         de = da * gamma[None, :]
         dx = (de - e * (mean_ux * rstd)[:, None]) * gamma[None, :] - u * (mean_ax * rstd)[:, None]
@@ -199,10 +269,16 @@ def tile_backward(
         db += to_db + to_db_inner
 
         # the rates
-        d_rates = tl.sum(deta * etas[:, None], 0) + dc * last_eta
+        d_rates = tl.sum(deta * etas[:, None], 0) + (dc if several else dc * last_eta)
         tl.store(d_lr + first * d_lr_t + rows * d_lr_t, d_rates, mask=rows < count)
-        detas += tl.sum(deta * rates[None, :], 1)
-        detas += tl.where(rows == M - 1, tl.sum(dc * rates, 0), 0.0)
+        if several:
+            slots = d_token_eta + position + rows
+            detas += tl.load(slots, mask=rows < count)
+            tl.debug_barrier()  # all warps have read what is replaced
+            tl.store(slots, detas, mask=rows < count)
+        else:
+            detas += tl.sum(deta * rates[None, :], 1)
+            detas += tl.where(rows == M - 1, tl.sum(dc * rates, 0), 0.0)
 
         store_tile(dv + here, -de, rows, columns, out_t, count, D)
         dS = tl.dot(tl.trans(dzo), xk, dS, input_precision=PRECISION)
@@ -217,4 +293,9 @@ def tile_backward(
     tl.store(d_bias + columns, db, mask=columns < D)
     tl.store(d_ln_w + program * D + columns, dgamma, mask=columns < D)
     tl.store(d_ln_b + program * D + columns, dbeta, mask=columns < D)
-    tl.store(d_token_eta + program * M + rows, detas, mask=rows < M)
+    if several:
+        d_last_eta += tl.load(d_token_eta + M - 1)
+        tl.debug_barrier()
+        tl.store(d_token_eta + M - 1, d_last_eta)
+    else:
+        tl.store(d_token_eta + rows, detas, mask=rows < M)

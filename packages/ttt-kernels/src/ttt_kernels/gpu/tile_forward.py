@@ -6,6 +6,11 @@ The dual form (arXiv 2407.04620, section 2.5), with the bias as the weight of a 
     zb = q W + b - P g,         P = eta * (1 + q k^T), eta[i, j] = token_eta_i lr_j for j <= i
     out = q + LN(zb),           W -= k^T (c g), b -= sum_j c_j g_j, c_j = token_eta_{M-1} lr_j
 
+A mini-batch of more than 16 tokens is read in tiles of 16. What the earlier tiles have learned
+waits in G = sum_j k_j^T lr_j g_j, and P g then runs over the own tile only:
+
+    zb = q W + b - P g - token_eta (q G + sum_j lr_j g_j),    W -= token_eta_{M-1} G at the end
+
 Tokens lie in rows and the warps of a program share the columns, so a sum over features is mostly
 within a thread. Triton takes that split from the last product of the loop if it has fewer rows than
 columns: the products with the state come first. The state is float32; products take operands in the
@@ -25,6 +30,8 @@ from ttt_kernels.gpu.tiles import (
     normalized,
     row_mean,
     store_tile,
+    tile_at,
+    tile_count,
 )
 
 
@@ -64,7 +71,7 @@ def tile_forward(
     out_t: tl.tensor,
     M: tl.constexpr,
     D: tl.constexpr,
-    M_PAD: tl.constexpr,
+    ROWS: tl.constexpr,
     D_PAD: tl.constexpr,
     ANSWER: tl.constexpr,
     KEEP: tl.constexpr,
@@ -89,7 +96,8 @@ def tile_forward(
     """
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads
-    rows, columns = tl.arange(0, M_PAD), tl.arange(0, D_PAD)
+    several: tl.constexpr = M > ROWS
+    rows, columns = tl.arange(0, ROWS), tl.arange(0, D_PAD)
     operand = q.dtype.element_ty
     gamma, beta = (
         load_features(ln_w + head * D, columns, D),
@@ -108,9 +116,11 @@ def tile_forward(
     lr += batch * lr_b + head * lr_h
     out += batch * out_b + head * D
     kept += batch * out_b + head * D
-    for i in tl.range(0, tl.cdiv(tokens, M), disable_licm=True):
-        first = i * M  # 32 bits: whoever launches sees to it that a launch has no more tokens
-        count = tl.minimum(M, tokens - i * M)
+    if several:
+        G, G_b = tl.zeros([D_PAD, D_PAD], tl.float32), tl.zeros([D_PAD], tl.float32)
+    for tile in tl.range(0, tile_count(tokens, M, ROWS), disable_licm=True):
+        # offsets of 32 bits: whoever launches sees to it that a launch has no more tokens
+        first, position, count, complete = tile_at(tile, tokens, M, ROWS)
         xk = load_tile(k + first * k_t, rows, columns, k_t, count, D).to(operand)
         xv = load_tile(v + first * v_t, rows, columns, v_t, count, D)
         rates = tl.load(lr + first * lr_t + rows * lr_t, mask=rows < count, other=0.0)
@@ -119,14 +129,28 @@ def tile_forward(
         target = xv.to(tl.float32) - xk.to(tl.float32)
         go = inner_gradient(z, target, gamma, beta, columns, D, eps).to(operand)
         # what learns from g sees it rounded, so that the backward pass can undo it exactly
-        learned = (rates * (last_eta if count == M else 0.0))[:, None] * go.to(tl.float32)
-        W -= tl.dot(tl.trans(xk), learned.to(operand), input_precision=PRECISION)
-        b -= tl.sum(learned.to(operand).to(tl.float32), 0)
+        steps = rates if several else rates * (last_eta if complete else 0.0)
+        learned = (steps[:, None] * go.to(tl.float32)).to(operand)
+        if several:
+            etas = tl.load(token_eta + position + rows, mask=rows < count, other=0.0)
+            Go, Go_b = G.to(operand), G_b
+            G += tl.dot(tl.trans(xk), learned, input_precision=PRECISION)
+            G_b += tl.sum(learned.to(tl.float32), 0)
+            if complete and position + ROWS >= M:
+                W -= last_eta * G
+                b -= last_eta * G_b
+                G, G_b = tl.zeros_like(G), tl.zeros_like(G_b)
+        else:
+            W -= tl.dot(tl.trans(xk), learned, input_precision=PRECISION)
+            b -= tl.sum(learned.to(tl.float32), 0)
         if KEEP:
             store_tile(kept + first * out_t, go, rows, columns, out_t, count, D)
         if ANSWER:
             xq = load_tile(q + first * q_t, rows, columns, q_t, count, D)
             zb = tl.dot(xq, Wo, input_precision=PRECISION) + bo[None, :]
+            if several:
+                taken = tl.dot(xq, Go, input_precision=PRECISION) + Go_b[None, :]
+                zb -= etas[:, None] * taken
             scores = tl.dot(xq, tl.trans(xk), input_precision=PRECISION)
             P = masked_rates(etas, rates) * (1.0 + scores)
             zb -= tl.dot(P.to(operand), go, input_precision=PRECISION)

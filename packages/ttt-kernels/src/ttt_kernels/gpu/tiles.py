@@ -11,6 +11,29 @@ import triton.language as tl
 
 
 @triton.jit
+def tile_count(tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr) -> tl.tensor:
+    """Tiles of `rows` tokens that `tokens` in mini-batches of `size` are read in."""
+    return tokens // size * tl.cdiv(size, rows) + tl.cdiv(tokens % size, rows)
+
+
+@triton.jit
+def tile_at(
+    tile: tl.tensor, tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr
+) -> tuple[tl.tensor, ...]:
+    """Where a tile lies: no tile reaches over the end of a mini-batch.
+
+    Returns:
+        Its first token, the place of that in its mini-batch, how many tokens the tile has, and
+        whether its mini-batch is complete.
+    """
+    tiles: tl.constexpr = tl.cdiv(size, rows)
+    start = tile // tiles * size
+    position = tile % tiles * rows
+    left = tl.minimum(size, tokens - start) - position
+    return start + position, position, tl.minimum(rows, left), start + size <= tokens
+
+
+@triton.jit
 def load_tile(
     pointer: tl.tensor,
     rows: tl.tensor,
