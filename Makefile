@@ -3,7 +3,7 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 export UV_NO_SYNC = 1
 bin := $(UV_PROJECT_ENVIRONMENT)/bin
 
-.PHONY: help env demo test slow docs chaos check fmt lint type layers nix-check wheels-check images-check
+.PHONY: help env demo test slow gpu docs chaos check fmt lint type layers nix-check wheels-check images-check
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -19,6 +19,9 @@ test: env       ## the test suite
 
 slow: env       ## the tests that take minutes: more kills, more characters
 	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2 -m slow
+
+gpu: env        ## test the kernels on a GPU, then time them
+	@scripts/gpu.sh $(bin)/python
 
 docs: env       ## every command of the documentation
 	@$(bin)/python -m pytest -q tests/test_docs.py

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import example_kernels
 import pytest
 import torch
 import triton
@@ -19,6 +20,7 @@ from ttt_kernels.verify import (
     UnsupportedError,
     compile_kernel,
     hardened,
+    poisoned,
     simulate,
     simulated,
 )
@@ -104,6 +106,14 @@ def test_an_access_outside_a_tensor_is_named() -> None:
         case.launch(num_warps=1)
     assert any("st.global" in note for note in caught.value.__notes__)
     assert any("launch of `add`" in note for note in caught.value.__notes__)
+
+
+def test_tensors_that_end_where_another_begins_are_kept_apart() -> None:
+    first, second = torch.arange(20.0).split(10)  # no whole number of aligned pieces
+    with simulated(), poisoned():
+        out = torch.empty(10)
+        example_kernels.add[(1,)](first, second, out, 10, BLOCK=16)
+    assert torch.equal(out, first + second)
 
 
 def test_tensors_that_share_memory_share_it_in_the_simulator() -> None:

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ttt_kernels.capability import CAPABILITIES, Problem
+from ttt_kernels.dispatch import INSTALLED
 from ttt_kernels.errors import ShapeError
+from ttt_kernels.gpu.kernel import LARGEST_HEAD, TOKEN_DTYPES
 from ttt_kernels.reference.mini_batch import InnerGradients, inner_gradients
-from ttt_kernels.reference.update import InnerParameters, Update
+from ttt_kernels.reference.update import InnerParameters, SGDUpdate, Update
 
 
 @torch.no_grad()
@@ -36,7 +39,9 @@ def decode_step(
     """Read one token of every sequence, all at the same offset r in their mini-batch.
 
     What comes out is, up to rounding, what `ttt_linear` and its kin answer to the last of the r + 1
-    tokens. It has no gradient.
+    tokens. It has no gradient. On a GPU a single layer under gradient descent is one Triton kernel,
+    everything else is plain torch; `ttt_kernels.gpu.decode` has the kernel with a state that stays
+    in place, for CUDA graphs.
 
     Args:
         q: query, (B, 1, H, D), any float dtype.
@@ -62,6 +67,11 @@ def decode_step(
     batch, _, heads, dim = q.shape
     count, size = lr.shape[1], len(token_eta)
     _check(q, k, v, lr, learned, size)
+    if _fused(q, k, v, parameters, update):
+        from ttt_kernels.gpu import decode  # imports Triton
+
+        norm = (ln_w, ln_b, eps)
+        return decode.answer(q, k, v, token_eta, lr, parameters, learned, *norm)
     with torch.autocast(q.device.type, enabled=False):
         dtype = parameters.weights[0].dtype
         key, value, query = (x.to(dtype).reshape(batch * heads, 1, dim) for x in (k, v, q))
@@ -174,6 +184,20 @@ class _InnerModel(NamedTuple):
             z = torch.baddbmm(z, attention, gradient)
         normed = torch.native_layer_norm(z, z.shape[-1:], None, None, self.eps)[0]
         return torch.addcmul(self.ln_b, self.ln_w, normed).add_(query)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, parameters: InnerParameters, update: Update) -> bool:
+    """Whether the Triton kernel computes this: on a GPU, or where launches are interpreted."""
+    weight = parameters.weights[0]
+    problem = Problem("linear", q.device.type, weight.dtype)
+    return (
+        len(parameters.weights) == 1
+        and isinstance(update, SGDUpdate)
+        and q.shape[3] <= LARGEST_HEAD
+        and all(x.dtype in TOKEN_DTYPES for x in (q, k, v))
+        and "naive" in INSTALLED
+        and CAPABILITIES["naive"].refusal(problem) is None
+    )
 
 
 def _check(

@@ -58,6 +58,16 @@ class InnerInputs:
     def with_tokens(self, dtype: torch.dtype) -> "InnerInputs":
         return replace(self, q=self.q.to(dtype), k=self.k.to(dtype), v=self.v.to(dtype))
 
+    def on(self, device: str) -> "InnerInputs":
+        moved = {name: getattr(self, name).to(device) for name in ("q", "k", "v", "lr")}
+        moved |= {name: getattr(self, name).to(device) for name in ("token_eta", "ln_w", "ln_b")}
+        return replace(
+            self,
+            **moved,
+            weights=tuple(w.to(device) for w in self.weights),
+            biases=tuple(b.to(device) for b in self.biases),
+        )
+
     def tokens(self, start: int, stop: int) -> "InnerInputs":
         cut = slice(start, stop)
         return replace(

@@ -26,7 +26,7 @@ def results(
     )
     reached = {"output": out, "final weight": weight, "final bias": bias}
     rng = torch.Generator().manual_seed(1)
-    upstream = [torch.randn(y.shape, generator=rng).to(y.dtype) for y in reached.values()]
+    upstream = [torch.randn(y.shape, generator=rng).to(y) for y in reached.values()]
     upstream[0] = upstream[0].to(rounded_to or x.q.dtype).to(out.dtype)
     leaves = x.named()
     gradients = torch.autograd.grad(list(reached.values()), list(leaves.values()), upstream)

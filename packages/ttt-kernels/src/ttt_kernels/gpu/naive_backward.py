@@ -12,8 +12,14 @@ so that token j gets dg_j = lr_j (k_j R + r) and dk_j = lr_j R g_j besides what 
 import triton
 import triton.language as tl
 
-from ttt_kernels.gpu.naive_forward import centered_gradient, layer_norm
-from ttt_kernels.gpu.tiles import load_features, load_state, store_features, store_tile
+from ttt_kernels.gpu.tiles import (
+    centered_gradient,
+    layer_norm,
+    load_features,
+    load_state,
+    store_features,
+    store_tile,
+)
 
 
 @triton.jit
@@ -54,7 +60,7 @@ def inner_backward(
     return dz, de, da * e + de * x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "lr_b", "d_lr_b"])  # a new length is no new kernel
 def naive_backward(
     q: tl.tensor,
     k: tl.tensor,

@@ -13,29 +13,17 @@ does about three times the work of the dual form, and none of it needs padding t
 import triton
 import triton.language as tl
 
-from ttt_kernels.gpu.tiles import load_features, load_state, store_features, store_tile
+from ttt_kernels.gpu.tiles import (
+    centered_gradient,
+    layer_norm,
+    load_features,
+    load_state,
+    store_features,
+    store_tile,
+)
 
 
-@triton.jit
-def layer_norm(
-    z: tl.tensor, columns: tl.tensor, dim: tl.constexpr, eps: tl.tensor
-) -> tuple[tl.tensor, ...]:
-    """X = (z - mean) / sqrt(var + eps) of one vector, padded features zero, and 1 / sqrt(...)."""
-    z = tl.where(columns < dim, z - tl.sum(z, 0) / dim, 0.0)
-    rstd = tl.rsqrt(tl.sum(z * z, 0) / dim + eps)
-    return z * rstd, rstd
-
-
-@triton.jit
-def centered_gradient(
-    a: tl.tensor, x: tl.tensor, rstd: tl.tensor, columns: tl.tensor, dim: tl.constexpr
-) -> tl.tensor:
-    """Gradient of a layer norm at its input, a being that at x: (a - mean a - x mean(a x)) rstd."""
-    g = (a - tl.sum(a, 0) / dim - x * (tl.sum(a * x, 0) / dim)) * rstd
-    return tl.where(columns < dim, g, 0.0)
-
-
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "lr_b"])  # a new length is no new kernel
 def naive_forward(
     q: tl.tensor,
     k: tl.tensor,

@@ -72,7 +72,7 @@ def waiting_updates(
     return G, G_b
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "lr_b", "d_lr_b"])  # a new length is no new kernel
 def tile_backward(
     q: tl.tensor,
     k: tl.tensor,

@@ -22,6 +22,7 @@ import triton.language as tl
 
 from ttt_kernels.gpu.tiles import (
     centered,
+    inner_gradient,
     load_features,
     load_state,
     load_tile,
@@ -29,42 +30,12 @@ from ttt_kernels.gpu.tiles import (
     normalized,
     row_mean,
     store_tile,
-    sum_of_two,
     tile_at,
     tile_count,
-    without_padding,
 )
 
 
-@triton.jit
-def inner_gradient(
-    z: tl.tensor,
-    target: tl.tensor,
-    gamma: tl.tensor,
-    beta: tl.tensor,
-    columns: tl.tensor,
-    dim: tl.constexpr,
-    eps: tl.tensor,
-) -> tl.tensor:
-    """Gradient of 0.5 ||LN(z) - target||^2 at z, (M, D), for a z without mean.
-
-    Args:
-        z: (M, D).
-        target: v - k, (M, D).
-        gamma: weight of the layer norm, (D,), zero where padded.
-        beta: bias of the layer norm, (D,).
-        columns: indices of the features, (D,).
-        dim: features that are not padding, constexpr.
-        eps: added to the variance.
-    """
-    x, rstd = normalized(z, dim, eps)
-    a = (gamma[None, :] * x + beta[None, :] - target) * gamma[None, :]
-    sum_a, sum_ax = tl.reduce((a, a * x), 1, sum_of_two)
-    g = (a - (sum_a / dim)[:, None] - x * (sum_ax / dim)[:, None]) * rstd[:, None]
-    return without_padding(g, columns, dim)
-
-
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "lr_b"])  # a new length is no new kernel
 def tile_forward(
     q: tl.tensor,
     k: tl.tensor,

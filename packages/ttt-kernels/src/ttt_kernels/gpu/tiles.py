@@ -137,6 +137,25 @@ def normalized(z: tl.tensor, dim: tl.constexpr, eps: tl.tensor) -> tuple[tl.tens
 
 
 @triton.jit
+def layer_norm(
+    z: tl.tensor, columns: tl.tensor, dim: tl.constexpr, eps: tl.tensor
+) -> tuple[tl.tensor, ...]:
+    """X = (z - mean) / sqrt(var + eps) of one vector, padded features zero, and 1 / sqrt(...)."""
+    z = tl.where(columns < dim, z - tl.sum(z, 0) / dim, 0.0)
+    rstd = tl.rsqrt(tl.sum(z * z, 0) / dim + eps)
+    return z * rstd, rstd
+
+
+@triton.jit
+def centered_gradient(
+    a: tl.tensor, x: tl.tensor, rstd: tl.tensor, columns: tl.tensor, dim: tl.constexpr
+) -> tl.tensor:
+    """Gradient of a layer norm at its input, a being that at x: (a - mean a - x mean(a x)) rstd."""
+    g = (a - tl.sum(a, 0) / dim - x * (tl.sum(a * x, 0) / dim)) * rstd
+    return tl.where(columns < dim, g, 0.0)
+
+
+@triton.jit
 def masked_rates(token_eta: tl.tensor, lr: tl.tensor) -> tl.tensor:
     """Eta of the dual form: token_eta_i * lr_j for j <= i, else 0, (M, M)."""
     rows = tl.arange(0, token_eta.shape[0])
@@ -172,3 +191,31 @@ def sum_of_five(
 ) -> tuple[tl.tensor, ...]:
     """As `sum_of_two`."""
     return a0 + a1, b0 + b1, c0 + c1, d0 + d1, e0 + e1
+
+
+@triton.jit
+def inner_gradient(
+    z: tl.tensor,
+    target: tl.tensor,
+    gamma: tl.tensor,
+    beta: tl.tensor,
+    columns: tl.tensor,
+    dim: tl.constexpr,
+    eps: tl.tensor,
+) -> tl.tensor:
+    """Gradient of 0.5 ||LN(z) - target||^2 at z, (M, D), for a z without mean.
+
+    Args:
+        z: (M, D).
+        target: v - k, (M, D).
+        gamma: weight of the layer norm, (D,), zero where padded.
+        beta: bias of the layer norm, (D,).
+        columns: indices of the features, (D,).
+        dim: features that are not padding, constexpr.
+        eps: added to the variance.
+    """
+    x, rstd = normalized(z, dim, eps)
+    a = (gamma[None, :] * x + beta[None, :] - target) * gamma[None, :]
+    sum_a, sum_ax = tl.reduce((a, a * x), 1, sum_of_two)
+    g = (a - (sum_a / dim)[:, None] - x * (sum_ax / dim)[:, None]) * rstd[:, None]
+    return without_padding(g, columns, dim)

@@ -146,7 +146,7 @@ class GlobalMemory:
 
     def _place(self, start: int) -> int:
         for block, size, place in self._blocks:
-            if block <= start <= block + size:
+            if block <= start < block + size:
                 return place + start - block
         return 0  # a tensor without elements
 

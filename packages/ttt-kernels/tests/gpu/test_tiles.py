@@ -1,0 +1,283 @@
+"""Each helper of the kernels alone, in a kernel of a few lines, against torch."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ttt_kernels.gpu import tiles
+from ttt_kernels.reference.normalization import l2_loss_gradient, standardize
+from ttt_kernels.verify import OutOfBoundsError, hardened, poisoned, simulated
+
+MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "interpreted": hardened,
+    "compiled": simulated,
+}
+EPS = 1e-6
+
+
+@pytest.fixture(params=MODES.values(), ids=list(MODES))
+def mode(request: pytest.FixtureRequest) -> AbstractContextManager[Any]:
+    return request.param()
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def padded(tile: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(tile, (0, width - tile.shape[-1]))
+
+
+@triton.jit
+def copy_padded(
+    source: tl.tensor,
+    padded_copy: tl.tensor,
+    target: tl.tensor,
+    stride: tl.tensor,
+    count: tl.tensor,
+    D: tl.constexpr,
+    M_PAD: tl.constexpr,
+    D_PAD: tl.constexpr,
+) -> None:
+    rows, columns = tl.arange(0, M_PAD), tl.arange(0, D_PAD)
+    tile = tiles.load_tile(source, rows, columns, stride, count, D)
+    tl.store(padded_copy + rows[:, None] * D_PAD + columns[None, :], tile)
+    tiles.store_tile(target, tile, rows, columns, D, count, D)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tile_is_loaded_with_zeros_around_and_stored_without(
+    mode: AbstractContextManager[Any], dtype: torch.dtype
+) -> None:
+    around = torch.full((11, 14), torch.nan)  # to be read nowhere but inside
+    around[:5, :12] = random(5, 12)
+    source = around.to(dtype)
+    target = torch.full((8, 12), 7.0, dtype=torch.float16)
+    with mode, poisoned():
+        copy = torch.empty(8, 16)
+        copy_padded[(1,)](source, copy, target, 14, 5, D=12, M_PAD=8, D_PAD=16)
+    inside = source[:5, :12]
+    assert torch.equal(copy, torch.nn.functional.pad(inside.float(), (0, 4, 0, 3)))
+    assert torch.equal(target[:5], inside.half())  # in the dtype of the pointer
+    assert bool((target[5:] == 7.0).all())
+
+
+def test_nothing_outside_of_a_tensor_is_touched(mode: AbstractContextManager[Any]) -> None:
+    # the last element of the tile is the last one of the tensor, in front of the end
+    source, target, copy = random(5, 12), torch.empty(5, 12), torch.empty(8, 16)
+    with mode:
+        copy_padded[(1,)](source, copy, target, 12, 5, D=12, M_PAD=8, D_PAD=16)
+        assert torch.equal(target, source)
+        with pytest.raises(OutOfBoundsError):  # and one row more would be
+            copy_padded[(1,)](source, copy, target, 12, 6, D=12, M_PAD=8, D_PAD=16)
+
+
+@triton.jit
+def copy_vector_and_state(
+    vector: tl.tensor,
+    state: tl.tensor,
+    padded_vector: tl.tensor,
+    padded_state: tl.tensor,
+    target: tl.tensor,
+    D: tl.constexpr,
+    D_PAD: tl.constexpr,
+) -> None:
+    columns = tl.arange(0, D_PAD)
+    features = tiles.load_features(vector, columns, D)
+    tl.store(padded_vector + columns, features)
+    W = tiles.load_state(state, columns, D)
+    tl.store(padded_state + columns[:, None] * D_PAD + columns[None, :], W)
+    tiles.store_features(target, features, columns, D)
+
+
+def test_features_and_states_are_loaded_with_zeros_around(
+    mode: AbstractContextManager[Any],
+) -> None:
+    vector, state = random(12).bfloat16(), random(12, 12)
+    with mode, poisoned():
+        target = torch.empty(12, dtype=torch.bfloat16)
+        features, matrix = torch.empty(16), torch.empty(16, 16)
+        copy_vector_and_state[(1,)](vector, state, features, matrix, target, D=12, D_PAD=16)
+    assert torch.equal(features, padded(vector.float(), 16))
+    assert torch.equal(matrix, torch.nn.functional.pad(state, (0, 4, 0, 4)))
+    assert torch.equal(target, vector)
+
+
+@triton.jit
+def center(
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    out_bias: tl.tensor,
+    D: tl.constexpr,
+    D_PAD: tl.constexpr,
+) -> None:
+    columns = tl.arange(0, D_PAD)
+    W, b = tiles.load_state(weight, columns, D), tiles.load_features(bias, columns, D)
+    W, b = tiles.centered(W, b, columns, D)
+    tl.store(out + columns[:, None] * D_PAD + columns[None, :], W)
+    tl.store(out_bias + columns, b)
+
+
+def test_a_centered_state_has_no_mean_over_outputs(mode: AbstractContextManager[Any]) -> None:
+    weight, bias = random(12, 12), random(12, seed=1)
+    with mode, poisoned():
+        out, out_bias = torch.empty(16, 16), torch.empty(16)
+        center[(1,)](weight, bias, out, out_bias, D=12, D_PAD=16)
+    without = weight - weight.mean(1, keepdim=True)
+    torch.testing.assert_close(out, torch.nn.functional.pad(without, (0, 4, 0, 4)))
+    torch.testing.assert_close(out_bias, padded(bias - bias.mean(), 16))
+
+
+@triton.jit
+def norms_of_tile(
+    z: tl.tensor,
+    target: tl.tensor,
+    gamma: tl.tensor,
+    beta: tl.tensor,
+    normed: tl.tensor,
+    rstds: tl.tensor,
+    means: tl.tensor,
+    gradient: tl.tensor,
+    eps: tl.tensor,
+    D: tl.constexpr,
+    M: tl.constexpr,
+    D_PAD: tl.constexpr,
+) -> None:
+    rows, columns = tl.arange(0, M), tl.arange(0, D_PAD)
+    at = rows[:, None] * D_PAD + columns[None, :]
+    tile = tiles.load_tile(z, rows, columns, D, M, D)
+    x, rstd = tiles.normalized(tile, D, eps)
+    tl.store(normed + at, x)
+    tl.store(rstds + rows, rstd)
+    tl.store(means + rows, tiles.row_mean(x * x, D))
+    aim = tiles.load_tile(target, rows, columns, D, M, D)
+    scale = tiles.load_features(gamma, columns, D)
+    shift = tiles.load_features(beta, columns, D)
+    tl.store(gradient + at, tiles.inner_gradient(tile, aim, scale, shift, columns, D, eps))
+
+
+@pytest.mark.parametrize("dim", [16, 12])
+def test_a_tile_is_normalized_and_its_loss_differentiated(
+    mode: AbstractContextManager[Any], dim: int
+) -> None:
+    z = random(8, dim)
+    z -= z.mean(1, keepdim=True)
+    target, gamma, beta = random(8, dim, seed=1), random(dim, seed=2), random(dim, seed=3)
+    with mode, poisoned():
+        normed, gradient = torch.empty(8, 16), torch.empty(8, 16)
+        rstds, means = torch.empty(8), torch.empty(8)
+        norms_of_tile[(1,)](
+            *(z, target, gamma, beta, normed, rstds, means, gradient, EPS),
+            D=dim,
+            M=8,
+            D_PAD=16,
+            enable_fp_fusion=False,  # as the kernels are launched: see `ttt_kernels.gpu.launch`
+        )
+    x, rstd = standardize(z.double(), EPS)
+    torch.testing.assert_close(normed.double(), padded(x, 16), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(rstds.double(), rstd[:, 0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(means.double(), x.square().mean(1), rtol=1e-5, atol=1e-6)
+    inner = l2_loss_gradient(z.double(), target.double(), gamma.double(), beta.double(), EPS)
+    torch.testing.assert_close(gradient.double(), padded(inner, 16), rtol=1e-5, atol=1e-5)
+
+
+@triton.jit
+def norms_of_vector(
+    z: tl.tensor,
+    upstream: tl.tensor,
+    normed: tl.tensor,
+    gradient: tl.tensor,
+    eps: tl.tensor,
+    D: tl.constexpr,
+    D_PAD: tl.constexpr,
+) -> None:
+    columns = tl.arange(0, D_PAD)
+    x, rstd = tiles.layer_norm(tiles.load_features(z, columns, D), columns, D, eps)
+    tl.store(normed + columns, x)
+    a = tiles.load_features(upstream, columns, D)
+    tl.store(gradient + columns, tiles.centered_gradient(a, x, rstd, columns, D))
+
+
+@pytest.mark.parametrize("dim", [16, 12])
+def test_a_vector_is_normalized_and_differentiated(
+    mode: AbstractContextManager[Any], dim: int
+) -> None:
+    z, upstream = random(dim) + 3.0, random(dim, seed=1)
+    with mode, poisoned():
+        normed, gradient = torch.empty(16), torch.empty(16)
+        norms_of_vector[(1,)](z, upstream, normed, gradient, EPS, D=dim, D_PAD=16)
+    leaf = z.double().requires_grad_()
+    x, _ = standardize(leaf, EPS)
+    [expected] = torch.autograd.grad(x, leaf, upstream.double())
+    torch.testing.assert_close(normed.double(), padded(x.detach(), 16), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient.double(), padded(expected, 16), rtol=1e-5, atol=1e-5)
+
+
+@triton.jit
+def rates_and_padding(
+    token_eta: tl.tensor,
+    lr: tl.tensor,
+    tile: tl.tensor,
+    eta: tl.tensor,
+    cleaned: tl.tensor,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    D_PAD: tl.constexpr,
+) -> None:
+    rows, columns = tl.arange(0, M), tl.arange(0, D_PAD)
+    rates = tiles.masked_rates(tl.load(token_eta + rows), tl.load(lr + rows))
+    tl.store(eta + rows[:, None] * M + rows[None, :], rates)
+    at = rows[:, None] * D_PAD + columns[None, :]
+    tl.store(cleaned + at, tiles.without_padding(tl.load(tile + at), columns, D))
+
+
+@pytest.mark.parametrize("dim", [16, 12])
+def test_rates_are_causal_and_padding_is_cleared(
+    mode: AbstractContextManager[Any], dim: int
+) -> None:
+    token_eta, lr, tile = random(8), random(8, seed=1), random(8, 16, seed=2)
+    tile[:, dim:] = torch.nan
+    with mode, poisoned():
+        eta, cleaned = torch.empty(8, 8), torch.empty(8, 16)
+        rates_and_padding[(1,)](token_eta, lr, tile, eta, cleaned, M=8, D=dim, D_PAD=16)
+    assert torch.equal(eta, (token_eta[:, None] * lr[None, :]).tril())
+    assert torch.equal(cleaned, padded(tile[:, :dim], 16))
+
+
+@triton.jit
+def sum_up(
+    tile: tl.tensor, out: tl.tensor, AXIS: tl.constexpr, M: tl.constexpr, D: tl.constexpr
+) -> None:
+    rows, columns = tl.arange(0, M), tl.arange(0, D)
+    x = tl.load(tile + rows[:, None] * D + columns[None, :])
+    along = columns if AXIS == 0 else rows
+    N: tl.constexpr = D if AXIS == 0 else M
+    two = tl.reduce((x, 2.0 * x), AXIS, tiles.sum_of_two)
+    three = tl.reduce((3.0 * x, 4.0 * x, 5.0 * x), AXIS, tiles.sum_of_three)
+    five = tl.reduce((6.0 * x, 7.0 * x, 8.0 * x, 9.0 * x, 10.0 * x), AXIS, tiles.sum_of_five)
+    for i in tl.static_range(2):
+        tl.store(out + i * N + along, two[i])
+    for i in tl.static_range(3):
+        tl.store(out + (2 + i) * N + along, three[i])
+    for i in tl.static_range(5):
+        tl.store(out + (5 + i) * N + along, five[i])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_several_sums_in_one_reduction_are_the_sums(
+    mode: AbstractContextManager[Any], axis: int
+) -> None:
+    tile = random(8, 32)
+    sums = tile.sum(axis)
+    with mode, poisoned():
+        out = torch.empty(10, len(sums))
+        sum_up[(1,)](tile, out, AXIS=axis, M=8, D=32)
+    expected = torch.arange(1, 11)[:, None] * sums
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
