@@ -175,14 +175,26 @@ def test_tracing_mixed_offsets_is_refused() -> None:
 def test_a_kernel_in_the_layer_type_falls_back_and_one_asked_for_does_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    spec = LayerSpec("linear", "tile-multi")
+    spec = LayerSpec("linear", "ptr-streaming")
     inner = build_inner(spec, DIM, HEADS, InnerConfig())
-    assert inner.options["kernel"] == "auto"
-    assert "`tile-multi` is not available here" in caplog.text
+    assert "`ptr-streaming` is not available here" in caplog.text
+    q, k, v, lr = make_tokens(1, 3)
+    out, _ = inner(q, k, v, token_eta(16), lr)
+    assert out.shape == q.shape
     named = build_inner(spec, DIM, HEADS, InnerConfig(kernel="reference"))
     assert named.options["kernel"] == "reference"
-    with pytest.raises(KernelUnavailableError, match="`tile` is not available"):
-        build_inner(spec, DIM, HEADS, InnerConfig(kernel="tile"))
+    with pytest.raises(KernelUnavailableError, match="`ptr-streaming` is not available"):
+        build_inner(spec, DIM, HEADS, InnerConfig(kernel="ptr-streaming"))
+
+
+def test_a_gpu_kernel_in_the_layer_type_is_none_for_tensors_in_main_memory() -> None:
+    preferring = build_inner(LayerSpec("linear", "tile-multi"), DIM, HEADS, InnerConfig())
+    q, k, v, lr = make_tokens(1, 3)
+    out, _ = preferring(q, k, v, token_eta(16), lr)
+    assert out.shape == q.shape
+    asked = build_inner(LayerSpec("linear"), DIM, HEADS, InnerConfig(kernel="tile-multi"))
+    with pytest.raises(KernelUnavailableError, match="it runs on cuda, not cpu"):
+        asked(q, k, v, token_eta(16), lr)
 
 
 def test_the_kernel_of_each_layer_is_known_before_the_model_is_built() -> None:
@@ -191,8 +203,8 @@ def test_the_kernel_of_each_layer_is_known_before_the_model_is_built() -> None:
     assert first == second
     assert first.reason == "the fastest for linear here"
     assert third.kernel == first.kernel
-    assert third.reason.startswith("`tile-multi` is not available here: ")
-    assert {each.kernel for each in choose_kernels(config, "cuda")} == {"reference"}
+    assert third.reason.startswith("`tile-multi` cannot run this: it runs on cuda, not cpu")
+    assert {each.kernel for each in choose_kernels(config, "cuda")} == {"tile-multi"}
     asked = msgspec.structs.replace(config, inner=InnerConfig(kernel="cpu"))
     with pytest.raises(KernelUnavailableError, match="`cpu` "):
         choose_kernels(asked, "cuda")

@@ -25,10 +25,10 @@ def build_inner(spec: LayerSpec, head_dim: int, num_heads: int, config: InnerCon
         KernelUnavailableError: `config.kernel` cannot run here.
     """
     choice = choose_kernel(config.kernel, preferred=spec.kernel, problem=Problem(spec.kind))
-    kernel = choice.kernel
-    if config.kernel == "auto" and spec.kernel != kernel:
-        kernel = "auto"
-        if spec.kernel not in (None, "auto"):
+    kernel = config.kernel
+    if kernel == "auto" and spec.kernel not in (None, "auto"):
+        kernel = f"auto:{spec.kernel}"
+        if choice.kernel != spec.kernel:
             _tell(choice)
     if spec.kind == "linear":
         return TTTLinear(head_dim, num_heads, config, kernel)

@@ -86,7 +86,8 @@ def choose_kernel(
     """Resolve a kernel name to a kernel that can run here.
 
     Args:
-        name: a kernel, which must be available, or "auto" for the fastest available one.
+        name: a kernel, which must be available, or "auto" for the fastest available one;
+            "auto:tile" is "auto" with `tile` as what is preferred.
         preferred: with "auto", the kernel to take where it is available; the reason records a
             fall-back.
         problem: what is to be computed, as far as it is known; None asks for the installation
@@ -96,6 +97,8 @@ def choose_kernel(
     Raises:
         KernelUnavailableError: `name` or `preferred` is unknown, or `name` cannot run here.
     """
+    if name.startswith("auto:"):
+        name, preferred = "auto", name.removeprefix("auto:")
     for asked in (name, preferred):
         if asked is not None and asked not in ("auto", *KERNELS):
             raise KernelUnavailableError(_unknown(asked))

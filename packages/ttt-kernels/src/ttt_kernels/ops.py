@@ -46,7 +46,8 @@ def ttt_linear(
         ln_b: bias of the inner layer norm, (H, D).
         mini_batch_size: tokens per inner update, M.
         eps: added to the variance of the inner layer norm.
-        kernel: a name of `available_kernels()`, or "auto".
+        kernel: a name of `available_kernels()`; "auto", the fastest that can; or "auto:NAME", which
+            is NAME where that can and "auto" elsewhere.
         checkpoint_interval: mini-batches between stored states; the backward pass recomputes what
             lies between. None leaves it to the kernel.
 

@@ -108,7 +108,7 @@ def check_kernels(
     names: Sequence[str] = (),
     on_progress: Callable[[str], None] | None = None,
     *,
-    kinds: Sequence[str] = tuple(LAYERS),
+    kinds: Sequence[str] | None = None,
     cases: Sequence[Case] = CASES,
     dtypes: Sequence[torch.dtype] | None = None,
 ) -> list[Deviation]:
@@ -117,7 +117,7 @@ def check_kernels(
     Args:
         names: of the kernels; none: all that are available.
         on_progress: told what is about to be checked; a kernel may have to be compiled first.
-        kinds: inner models.
+        kinds: inner models; None: all that are checked.
         cases: shapes.
         dtypes: of the state; None: all that a kernel has.
 
@@ -126,7 +126,7 @@ def check_kernels(
     """
     kernels = [dispatch.choose_kernel(name).kernel for name in names or dispatch.INSTALLED]
     worst: dict[tuple[str, ...], Deviation] = {}
-    for kind, case in itertools.product(kinds, cases):
+    for kind, case in itertools.product(kinds or LAYERS, cases):
         if on_progress is not None:
             on_progress(f"{', '.join(kernels)}: {kind}, {case.name}")
         for found in _check_case(kernels, kind, case, dtypes):
