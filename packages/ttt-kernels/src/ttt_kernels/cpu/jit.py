@@ -26,6 +26,9 @@ CACHE_VARIABLE = "TTT_KERNELS_CACHE"
 # depends on names that differ from process to process, and with it the last digit of a result.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
+    # No counting of references: it costs two locked instructions for each array at each call.
+    # Compiled code can then allocate nothing, so all scratch memory comes from Python.
+    "_nrt": False,
     "boundscheck": False,
     "error_model": "numpy",
     "fastmath": {"contract", "nsz", "arcp"},

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence as Listed
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ttt_kernels.cpu.arrays import array_of, flat_array_of, sequence_of
-from ttt_kernels.cpu.linear_adam import Adam, adam_scan, adam_scan_back
-from ttt_kernels.cpu.linear_backward import Gradients, scan_back
+from ttt_kernels.cpu.linear_adam import Adam, adam_scan, adam_scan_back, make_descent
+from ttt_kernels.cpu.linear_backward import Gradients, make_heads, scan_back
 from ttt_kernels.cpu.linear_backward import Upstream as Arrived
-from ttt_kernels.cpu.linear_forward import Outputs, scan
+from ttt_kernels.cpu.linear_forward import GROUP, Outputs, make_states, scan
+from ttt_kernels.cpu.linear_gradients import make_gradient_tiles
 from ttt_kernels.cpu.threads import share
+from ttt_kernels.cpu.tiles import make_tiles
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference.update import AdamMoments, InnerParameters
 
@@ -28,6 +31,7 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     output = loop.lr.new_empty(loop.q.shape)
     weight, bias = loop.lr.new_empty(batch, heads, dim, dim), loop.lr.new_empty(batch, heads, dim)
     sequence = sequence_of(loop)
+    like, size = sequence.lr, loop.mini_batch_size
     nothing = loop.lr.new_empty(0)
     by_interval = loop.checkpoint_interval is not None and bool(saved)
     gradients = saved[0] if saved else nothing
@@ -43,13 +47,24 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     moments = None
     if loop.adam is None:
         interval = loop.checkpoint_interval or 1
-        share(lambda first, last: scan(sequence, outputs, first, last, interval), programs)
+
+        def work(first: int, last: int) -> None:
+            tiles, states = make_tiles(size, dim, like, shared=True), make_states(dim, like)
+            scan(sequence, outputs, tiles, states, first, last, interval)
+
+        share(work, programs)
         if saved and not by_interval:
             saved[1].copy_(weight.unsqueeze(2))
             saved[2].copy_(bias.unsqueeze(2))
     else:
         moments, adam = _adam(loop)
-        share(lambda first, last: adam_scan(sequence, adam, outputs, first, last), programs)
+
+        def work(first: int, last: int) -> None:
+            tiles, states = make_tiles(size, dim, like, shared=True), make_states(dim, like)
+            descent = make_descent(dim, like)
+            adam_scan(sequence, adam, outputs, tiles, states, descent, first, last)
+
+        share(work, programs)
     return ForwardResult(
         output.to(loop.q.dtype), InnerParameters((weight,), (bias,), moments), saved
     )
@@ -90,21 +105,35 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
         )
     ]
     sequence = sequence_of(loop)
+    like = sequence.lr
     if loop.adam is None:
         arrived = _arrived(arrives, saved)
         interval = loop.checkpoint_interval or max(1, tokens // size)
-        share(
-            lambda first, last: scan_back(sequence, arrived, gradients, first, last, interval),
-            batch * heads,
-        )
+        kept = min(interval, tokens // size) if loop.checkpoint_interval else 0
+
+        def work(first: int, last: int) -> None:
+            tiles, group = make_tiles(size, dim, like, shared=False), make_heads(size, dim, like)
+            grads = make_gradient_tiles(tiles)
+            scratch = np.empty(GROUP * kept * size * dim, like.dtype)
+            scan_back(
+                *(sequence, arrived, gradients, tiles, grads, group, scratch),
+                *(first, last, interval),
+            )
+
+        share(work, batch * heads)
     else:
         empty = [new(0), new(0, 0, 0, 0, 0), new(0, 0, 0, 0)]
         arrived = _arrived(arrives, empty)
         _, adam = _adam(loop)
-        share(
-            lambda first, last: adam_scan_back(sequence, adam, arrived, gradients, first, last),
-            batch * heads,
-        )
+
+        def work(first: int, last: int) -> None:
+            tiles, group = make_tiles(size, dim, like, shared=False), make_heads(size, dim, like)
+            grads, descent = make_gradient_tiles(tiles), make_descent(dim, like)
+            adam_scan_back(
+                *(sequence, adam, arrived, gradients, tiles, grads, group, descent, first, last)
+            )
+
+        share(work, batch * heads)
     dtypes = (loop.q.dtype, loop.k.dtype, loop.v.dtype)
     return ArgumentGradients(
         *(each.to(dtype) for each, dtype in zip((dq, dk, dv), dtypes, strict=True)),

@@ -12,13 +12,12 @@ from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.linear_backward import (
     end_head,
     load_upstream,
-    make_heads,
     pick,
     start_head,
     write_gradients,
 )
 from ttt_kernels.cpu.linear_forward import answer, bias_step, learn, write_output
-from ttt_kernels.cpu.linear_gradients import make_gradient_tiles, mini_batch_gradients
+from ttt_kernels.cpu.linear_gradients import mini_batch_gradients
 from ttt_kernels.cpu.simd import multiply_add
 from ttt_kernels.cpu.tiles import (
     BIAS,
@@ -27,7 +26,6 @@ from ttt_kernels.cpu.tiles import (
     keep_state,
     load_head,
     load_tokens,
-    make_tiles,
     number,
     padded,
     transpose,
@@ -60,21 +58,34 @@ class Adam(NamedTuple):
     eps: Any
 
 
+class Descent(NamedTuple):
+    """Scratch memory for what Adam is handed: of W, (D', D'), and in the place of b, (4, D')."""
+
+    weight: Any
+    rows: Any
+
+
+def make_descent(dim: int, like: np.ndarray) -> Descent:
+    """Allocate what Adam is handed; not compiled."""
+    width = padded(dim, like)
+    return Descent(aligned_zeros((width, width), like), aligned_zeros((4, width), like))
+
+
 @entry
-def adam_scan(sequence: Any, adam: Any, outputs: Any, first: int, last: int) -> None:
+def adam_scan(
+    sequence: Any,
+    adam: Any,
+    outputs: Any,
+    tiles: Any,
+    states: Any,
+    descent: Any,
+    first: int,
+    last: int,
+) -> None:
     """Read all tokens of the heads `first` to `last - 1`; see `linear_forward.scan`."""
     heads, dim = sequence.ln_w.shape
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    tiles = make_tiles(size, dim, sequence.lr, True)
-    width = padded(dim, sequence.lr)
-    weight, rows = (
-        aligned_zeros(width, width, sequence.lr),
-        aligned_zeros(4, width, sequence.lr),
-    )
-    sums, sum_rows = (
-        aligned_zeros(width, width, sequence.lr),
-        aligned_zeros(4, width, sequence.lr),
-    )
+    weight, rows = states.weights[0], states.rows[0]
     for program in range(first, last):
         batch, head = program // heads, program % heads
         load_head(sequence, weight, rows, batch, head)
@@ -86,13 +97,22 @@ def adam_scan(sequence: Any, adam: Any, outputs: Any, first: int, last: int) -> 
             first_row = (batch * tokens + start) * heads + head
             write_output(tiles, rows, outputs.output, first_row, heads, count, dim)
             if count == size:
-                take_step(sequence, adam, tiles, weight, rows, sums, sum_rows, program, start)
+                take_step(sequence, adam, tiles, weight, rows, descent, program, start)
         keep_state(outputs.weight[batch, head], outputs.bias[batch, head], weight, rows, dim)
 
 
 @entry
 def adam_scan_back(
-    sequence: Any, adam: Any, upstream: Any, gradients: Any, first: int, last: int
+    sequence: Any,
+    adam: Any,
+    upstream: Any,
+    gradients: Any,
+    tiles: Any,
+    grads: Any,
+    group: Any,
+    descent: Any,
+    first: int,
+    last: int,
 ) -> None:
     """Compute the gradients of the heads `first` to `last - 1`; see `linear_backward.scan_back`.
 
@@ -100,14 +120,7 @@ def adam_scan_back(
     """
     heads, dim = sequence.ln_w.shape
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    tiles = make_tiles(size, dim, sequence.lr, False)
-    width = padded(dim, sequence.lr)
-    grads = make_gradient_tiles(tiles)
-    head = pick(make_heads(padded(size, sequence.lr), width, sequence.lr), 0)
-    sums, sum_rows = (
-        aligned_zeros(width, width, sequence.lr),
-        aligned_zeros(4, width, sequence.lr),
-    )
+    head = pick(group, 0)
     for program in range(first, last):
         start_head(sequence, upstream, head, program)
         for start in range(0, tokens, size):
@@ -120,9 +133,7 @@ def adam_scan_back(
             mini_batch_gradients(sequence, tiles, grads, head, count, False)
             write_gradients(gradients, tiles, grads, head, program, start, count, False)
             if count == size:
-                take_step(
-                    sequence, adam, tiles, head.weight, head.rows, sums, sum_rows, program, start
-                )
+                take_step(sequence, adam, tiles, head.weight, head.rows, descent, program, start)
         end_head(gradients, head, program, heads)
 
 
@@ -133,8 +144,7 @@ def take_step(
     tiles: Any,
     weight: Any,
     rows: Any,
-    sums: Any,
-    sum_rows: Any,
+    descent: Any,
     program: int,
     start: int,
 ) -> None:
@@ -142,17 +152,17 @@ def take_step(
     heads, dim = sequence.ln_w.shape
     size, width = len(sequence.token_eta), weight.shape[1]
     batch, head = program // heads, program % heads
-    fill_zeros(sums, width)
-    fill_zeros(sum_rows, 4)
-    bias_step(sequence, tiles, sum_rows, size)
-    multiply_add(sums, tiles.keys, 1, width, tiles.descents, dim, size, width)
+    fill_zeros(descent.weight, width)
+    fill_zeros(descent.rows, 4)
+    bias_step(sequence, tiles, descent.rows, size)
+    multiply_add(descent.weight, tiles.keys, 1, width, tiles.descents, dim, size, width)
     step = adam.step + start // size + 1
     for d in range(dim):
         move(
             adam,
             step,
             weight[d],
-            sums[d],
+            descent.weight[d],
             adam.first_weight[batch, head, d],
             adam.second_weight[batch, head, d],
         )
@@ -160,7 +170,7 @@ def take_step(
         adam,
         step,
         rows[BIAS],
-        sum_rows[BIAS],
+        descent.rows[BIAS],
         adam.first_bias[batch, head],
         adam.second_bias[batch, head],
     )

@@ -14,7 +14,6 @@ from ttt_kernels.cpu.linear_forward import GROUP, answer, descend, learn
 from ttt_kernels.cpu.linear_gradients import (
     Head,
     key_gradients,
-    make_gradient_tiles,
     mini_batch_gradients,
     query_gradients,
     state_gradients,
@@ -31,7 +30,6 @@ from ttt_kernels.cpu.tiles import (
     fill_zeros,
     load_head,
     load_tokens,
-    make_tiles,
     padded,
     prefetch_rows,
     store_tokens,
@@ -100,7 +98,16 @@ class Heads(NamedTuple):
 
 @entry
 def scan_back(
-    sequence: Any, upstream: Any, gradients: Any, first: int, last: int, interval: int
+    sequence: Any,
+    upstream: Any,
+    gradients: Any,
+    tiles: Any,
+    grads: Any,
+    group: Any,
+    scratch: Any,
+    first: int,
+    last: int,
+    interval: int,
 ) -> None:
     """Compute the gradients of the heads `first` to `last - 1`, counted over the batch.
 
@@ -108,36 +115,39 @@ def scan_back(
         sequence: the arguments.
         upstream: what arrives.
         gradients: filled in.
+        tiles: scratch memory, not shared.
+        grads: scratch memory.
+        group: scratch memory.
+        scratch: room for g of a span of GROUP heads, `interval` * M * D numbers each, if states
+            were kept.
         first: number b * H + h of a head.
         last: excluded.
         interval: mini-batches from one kept state to the next.
     """
-    heads, dim = sequence.ln_w.shape
-    size = len(sequence.token_eta)
-    tiles = make_tiles(size, dim, sequence.lr, False)
-    grads = make_gradient_tiles(tiles)
-    group = make_heads(padded(size, sequence.lr), padded(dim, sequence.lr), sequence.lr)
+    heads = sequence.ln_w.shape[0]
     begin = first
     while begin < last:
         end = min(last, begin + GROUP, (begin // heads + 1) * heads)  # of one sequence
         for program in range(begin, end):
             start_head(sequence, upstream, pick(group, program - begin), program)
-        read_group_back(sequence, upstream, gradients, tiles, grads, group, begin, end, interval)
+        read_group_back(
+            *(sequence, upstream, gradients, tiles, grads, group, scratch, begin, end, interval)
+        )
         for program in range(begin, end):
             end_head(gradients, pick(group, program - begin), program, heads)
         begin = end
 
 
-@jit
-def make_heads(tokens: int, width: int, like: Any) -> Any:
-    """Allocate the states of a group."""
+def make_heads(mini_batch_size: int, dim: int, like: np.ndarray) -> Heads:
+    """Allocate the states of a group; not compiled."""
+    tokens, width = padded(mini_batch_size, like), padded(dim, like)
     return Heads(
-        aligned_zeros(GROUP * width, width, like).reshape((GROUP, width, width)),
-        aligned_zeros(GROUP * width, width, like).reshape((GROUP, width, width)),
-        aligned_zeros(GROUP * 4, width, like).reshape((GROUP, 4, width)),
-        aligned_zeros(GROUP * width, width, like).reshape((GROUP, width, width)),
-        aligned_zeros(GROUP * 4, width, like).reshape((GROUP, 4, width)),
-        aligned_zeros(GROUP, tokens, like).reshape((GROUP, 1, tokens)),
+        aligned_zeros((GROUP, width, width), like),
+        aligned_zeros((GROUP, width, width), like),
+        aligned_zeros((GROUP, 4, width), like),
+        aligned_zeros((GROUP, width, width), like),
+        aligned_zeros((GROUP, 4, width), like),
+        aligned_zeros((GROUP, 1, tokens), like),
     )
 
 
@@ -191,6 +201,7 @@ def read_group_back(
     tiles: Any,
     grads: Any,
     group: Any,
+    scratch: Any,
     begin: int,
     end: int,
     interval: int,
@@ -201,8 +212,7 @@ def read_group_back(
     complete = tokens // size
     replay = len(upstream.gradients) == 0
     spans = upstream.kept_biases.shape[2]
-    room = min(interval, complete) * size * dim
-    scratch = np.zeros((end - begin) * room if replay else 0, sequence.lr.dtype)
+    room = len(scratch) // GROUP
     for span in range(spans - 1, -1, -1):
         first = span * interval if replay else 0
         stop = min(complete, first + interval) if replay else complete

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.simd import multiply_add
 from ttt_kernels.cpu.tiles import (
@@ -16,7 +18,6 @@ from ttt_kernels.cpu.tiles import (
     keep_state,
     load_head,
     load_tokens,
-    make_tiles,
     number,
     padded,
     prefetch_rows,
@@ -53,22 +54,38 @@ GROUP = 8
 memory, and their states, 16 KiB each at D = 64, still fit the second cache."""
 
 
+class States(NamedTuple):
+    """Scratch memory for the states of a group: W, (GROUP, D', D'), and (GROUP, 4, D')."""
+
+    weights: Any
+    rows: Any
+
+
+def make_states(dim: int, like: np.ndarray) -> States:
+    """Allocate the states of a group; not compiled."""
+    width = padded(dim, like)
+    return States(
+        aligned_zeros((GROUP, width, width), like), aligned_zeros((GROUP, 4, width), like)
+    )
+
+
 @entry
-def scan(sequence: Any, outputs: Any, first: int, last: int, interval: int) -> None:
+def scan(
+    sequence: Any, outputs: Any, tiles: Any, states: Any, first: int, last: int, interval: int
+) -> None:
     """Read all tokens of the heads `first` to `last - 1`, counted over the batch.
 
     Args:
         sequence: the arguments.
         outputs: filled in.
+        tiles: scratch memory, shared.
+        states: scratch memory.
         first: number b * H + h of a head.
         last: excluded.
         interval: mini-batches between the states that are kept.
     """
-    heads, dim = sequence.ln_w.shape
-    tiles = make_tiles(len(sequence.token_eta), dim, sequence.lr, True)
-    width = padded(dim, sequence.lr)
-    weights = aligned_zeros(GROUP * width, width, sequence.lr).reshape((GROUP, width, width))
-    rows = aligned_zeros(GROUP * 4, width, sequence.lr).reshape((GROUP, 4, width))
+    heads = sequence.ln_w.shape[0]
+    weights, rows = states
     begin = first
     while begin < last:
         end = min(last, begin + GROUP, (begin // heads + 1) * heads)  # of one sequence

@@ -12,6 +12,7 @@ from ttt_kernels.cpu.tiles import (
     LN_B,
     LN_W,
     MASK,
+    Tiles,
     aligned_zeros,
     fill_rows,
     fill_zeros,
@@ -71,24 +72,23 @@ class GradientTiles(NamedTuple):
     drates: Any
 
 
-@jit
-def make_gradient_tiles(tiles: Any) -> Any:
+def make_gradient_tiles(tiles: Tiles) -> GradientTiles:
     """Allocate what `Tiles` has no memory for; what it needs no more is used again."""
     tokens, width = tiles.keys.shape
     like = tiles.keys
-    dinner = aligned_zeros(2 * tokens, width, like)
+    dinner = aligned_zeros((2 * tokens, width), like)
     return GradientTiles(
-        aligned_zeros(tokens, width, like),
+        aligned_zeros((tokens, width), like),
         dinner,
         dinner[:tokens],
         dinner[tokens:],
-        aligned_zeros(tokens, width, like),
+        aligned_zeros((tokens, width), like),
         tiles.descents,
         tiles.answers,
-        aligned_zeros(width, tokens, like),
+        aligned_zeros((width, tokens), like),
         tiles.keys_by_feature,
-        aligned_zeros(tokens, tokens, like),
-        aligned_zeros(1, tokens, like),
+        aligned_zeros((tokens, tokens), like),
+        aligned_zeros((1, tokens), like),
     )
 
 

@@ -4,19 +4,18 @@ Between torch and compiled code a state is one row of numbers: per layer the wei
 then the bias (out,), nothing padded.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import multiply_add, multiply_add_tall
+from ttt_kernels.cpu.tiles import aligned_zeros
 
 UNIT = 16
 """Everything is padded to a multiple of it: the tallest tile and the longest vector."""
 ONE = np.int64(1)
 """A step of one. Numba takes a one written as such for a type of its own, and compiles anew."""
-_LINE = 64
 
 
 class Model(NamedTuple):
@@ -65,17 +64,6 @@ def width_in(model: Any, layer: int) -> int:
 def width_out(model: Any, layer: int) -> int:
     """Features that a layer writes."""
     return model.dim if layer == model.layers - 1 else model.hidden
-
-
-def aligned_zeros(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-    """Zeros of an array's type from a border of a cache line on, which NumPy does not promise.
-
-    Otherwise most vectors lie across a border, and are read twice.
-    """
-    length = math.prod(shape) * like.itemsize
-    room = np.zeros(length + _LINE, np.uint8)
-    start = -room.ctypes.data % _LINE
-    return room[start : start + length].view(like.dtype).reshape(shape)
 
 
 def make_state(model: Model, lanes: int, like: np.ndarray) -> State:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import jit
-from ttt_kernels.cpu.mlp_state import Model, aligned_zeros, padded
-from ttt_kernels.cpu.tiles import Sequence, number, transpose
+from ttt_kernels.cpu.mlp_state import Model, padded
+from ttt_kernels.cpu.tiles import Sequence, aligned_zeros, number, transpose
 from ttt_kernels.cpu.vector import (
     load,
     prefetch,

@@ -1,5 +1,6 @@
 """The tokens of one mini-batch of one head as small matrices, padded for the vector units."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.simd import ROW_UNIT
 from ttt_kernels.cpu.vector import (
+    VECTOR_BYTES,
     load,
     prefetch,
     store,
@@ -92,10 +94,9 @@ class Tiles(NamedTuple):
     descents: Any
 
 
-@jit
-def padded(size: int, array: Any) -> int:
+def padded(size: int, like: np.ndarray) -> int:
     """Round up so that both whole vectors and whole tiles of the array's type fit."""
-    unit = max(vector_length(array), ROW_UNIT)
+    unit = max(VECTOR_BYTES // like.itemsize, ROW_UNIT)
     return (size + unit - 1) // unit * unit
 
 
@@ -105,20 +106,18 @@ def number(value: float, like: Any) -> Any:
     return like.dtype.type(value)
 
 
-@jit
-def aligned_zeros(rows: int, columns: int, like: Any) -> Any:
-    """A matrix of zeros of an array's type from a border of a cache line on.
+def aligned_zeros(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+    """Zeros of an array's type from a border of a cache line on, which NumPy does not promise.
 
-    NumPy promises less, and then every other vector lies across a border and is read twice.
+    Otherwise most vectors lie across a border, and are read twice.
     """
-    line = _LINE_BYTES // like.itemsize
-    room = np.zeros(rows * columns + line, like.dtype)
-    start = (-(room.ctypes.data // like.itemsize)) % line
-    return room[start : start + rows * columns].reshape((rows, columns))
+    length = math.prod(shape) * like.itemsize
+    room = np.zeros(length + _LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % _LINE_BYTES
+    return room[start : start + length].view(like.dtype).reshape(shape)
 
 
-@jit
-def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
+def make_tiles(mini_batch_size: int, dim: int, like: np.ndarray, *, shared: bool) -> Tiles:
     """Allocate tiles of zeros.
 
     Args:
@@ -130,28 +129,26 @@ def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
             descents.
     """
     tokens, width = padded(mini_batch_size, like), padded(dim, like)
-    causal = aligned_zeros(tokens, tokens, like)
-    for i in range(tokens):
-        for j in range(i + 1):
-            causal[i, j] = 1
-    targets, normed = aligned_zeros(tokens, width, like), aligned_zeros(tokens, width, like)
-    gradients = targets if shared else aligned_zeros(tokens, width, like)
-    answers = normed if shared else aligned_zeros(tokens, width, like)
-    descents = normed if shared else aligned_zeros(tokens, width, like)
-    inputs = aligned_zeros(2 * tokens, width, like)
+    causal = aligned_zeros((tokens, tokens), like)
+    causal[:] = np.tri(tokens)
+    targets, normed = aligned_zeros((tokens, width), like), aligned_zeros((tokens, width), like)
+    gradients = targets if shared else aligned_zeros((tokens, width), like)
+    answers = normed if shared else aligned_zeros((tokens, width), like)
+    descents = normed if shared else aligned_zeros((tokens, width), like)
+    inputs = aligned_zeros((2 * tokens, width), like)
     return Tiles(
         causal,
-        aligned_zeros(1, tokens, like),
+        aligned_zeros((1, tokens), like),
         inputs,
         inputs[:tokens],
         inputs[tokens:],
         targets,
-        aligned_zeros(width, tokens, like),
+        aligned_zeros((width, tokens), like),
         normed,
         np.zeros(tokens, like.dtype),
         gradients,
-        aligned_zeros(tokens, tokens, like),
-        aligned_zeros(tokens, tokens, like),
+        aligned_zeros((tokens, tokens), like),
+        aligned_zeros((tokens, tokens), like),
         answers,
         np.zeros(tokens, like.dtype),
         descents,
