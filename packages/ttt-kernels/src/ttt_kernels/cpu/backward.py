@@ -1,4 +1,4 @@
-"""The backward pass of TTT-MLP: from the last mini-batch to the first, the state walked back.
+"""The backward pass of the inner loop: from the last mini-batch to the first, the state walked back.
 
 A layer's step W' = W - (e * x)^T g is undone by adding what it took away. Its x is known once the
 layers below it are back at the start of the mini-batch, so with g at hand no state but the last is
@@ -8,19 +8,11 @@ again from one state to the next.
 
 from typing import Any, NamedTuple
 
-from ttt_kernels.cpu.activation import gelu_terms
+from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn
+from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, jit
-from ttt_kernels.cpu.mlp_forward import (
-    descend,
-    keep_gradients,
-    learn,
-    loss_gradient,
-    respond,
-)
-from ttt_kernels.cpu.mlp_gradients import mini_batch_gradients
-from ttt_kernels.cpu.mlp_state import pull, push, read_state, width_out, write_state
-from ttt_kernels.cpu.mlp_tiles import (
-    ANSWER,
+from ttt_kernels.cpu.state import push_both, read_state, write_state
+from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
     ANSWER_SLOPES,
     ANSWERS,
@@ -34,18 +26,21 @@ from ttt_kernels.cpu.mlp_tiles import (
     DTARGETS,
     GRADIENTS,
     INPUTS,
+    INVERSE_STD,
     OTHER,
-    PULLED,
     SLOPES,
     activate,
-    fill_biases,
+    activate_with_slopes,
+    by_feature,
+    by_token,
     load_mini_batch,
     load_norm,
     load_tokens,
     standardize,
+    store_tokens,
+    width_out,
 )
-from ttt_kernels.cpu.tiles import fill_zeros, store_tokens, transpose
-from ttt_kernels.cpu.vector import load, store, total_of, vector_length, zeros
+from ttt_kernels.cpu.vector import load, put, row, total_of, vector_length, zeros
 
 
 class Upstream(NamedTuple):
@@ -55,7 +50,7 @@ class Upstream(NamedTuple):
         output: gradient of the output, as `Sequence.q`.
         steps: numbers from one sequence, token and head to the next in `output`, (3,).
         state: of the final state, (B, H, S).
-        gradients: g as `mlp_forward.Outputs`; N is 0 if states were kept.
+        gradients: g as `forward.Outputs`; N is 0 if states were kept.
         kept: states to start a span of mini-batches from, (B, H, K, S); with `gradients` K is 1 and
             it is the final state.
     """
@@ -71,14 +66,18 @@ class Gradients(NamedTuple):
     """Arrays that `scan_back` fills; what sequences share is left to be summed over B.
 
     Attributes:
-        tokens: of q, k and v, each the numbers of (B, T, H, D), (3, B * T * H * D).
+        q: the numbers of (B, T, H, D), and so k and v.
+        k: of the keys.
+        v: of the values.
         lr: (B, T, H).
         token_eta: (B, H, M).
         state: (B, H, S).
         norm: of the layer norm's weight and bias, (2, B, H, D).
     """
 
-    tokens: Any
+    q: Any
+    k: Any
+    v: Any
     lr: Any
     token_eta: Any
     state: Any
@@ -105,7 +104,7 @@ def scan_back(
         upstream: what arrives.
         gradients: filled in.
         tiles: scratch memory.
-        states: scratch memory for a state and its gradient; the biases of the latter in lanes.
+        states: scratch memory for a state and its gradient.
         scratch: room for g of a span, (`interval`, G, M), if states were kept.
         model: sizes.
         first: number b * H + h of a head.
@@ -120,7 +119,7 @@ def scan_back(
     replay = upstream.gradients.shape[2] == 0
     for program in range(first, last):
         batch, head = program // heads, program % heads
-        start_head(sequence, upstream, tiles, dstate, batch, head, model)
+        start_head(sequence, upstream.state[batch, head], tiles, dstate, head, model)
         for span in range(spans - 1, -1, -1):
             begin = span * interval
             end = min(complete, begin + interval) if replay else complete
@@ -132,7 +131,7 @@ def scan_back(
                     learn(tiles, state, sequence.eps, model)
                     keep_gradients(kept[index - begin], tiles, model)
                     for layer in range(model.layers):
-                        descend(tiles, state, layer, -last_eta, size, model)
+                        descend(tiles, state, layer, -last_eta, model)
             stop = tokens if span == spans - 1 else end * size
             at = (stop - 1) // size * size
             while at >= begin * size:
@@ -142,7 +141,9 @@ def scan_back(
                 learned = count == size
                 if learned:
                     load_gradients(kept[at // size - begin], tiles, model)
-                recall(tiles, state, sequence.eps, last_eta, count, learned, model)
+                else:
+                    learn(tiles, state, sequence.eps, model)
+                recall(tiles, state, sequence.eps, last_eta, learned, model)
                 mini_batch_gradients(tiles, state, dstate, last_eta, count, learned, model)
                 write_tokens(gradients, tiles, batch, head, at, count)
                 at -= size
@@ -151,15 +152,14 @@ def scan_back(
 
 @jit
 def start_head(
-    sequence: Any, upstream: Any, tiles: Any, dstate: Any, batch: int, head: int, model: Any
+    sequence: Any, upstream: Any, tiles: Any, dstate: Any, head: int, model: Any
 ) -> None:
     """Load the layer norm and the gradient of the final state; nothing is summed up yet."""
     load_norm(sequence, tiles, head)
-    read_state(dstate, upstream.state[batch, head], model)
-    fill_zeros(tiles.single[DLN_W], model.dim)
-    fill_zeros(tiles.single[DLN_B], model.dim)
-    for i in range(tiles.rows.shape[1]):
-        tiles.rows[DETA, i] = 0
+    read_state(dstate, upstream, model)
+    tiles.single[DLN_W] = 0
+    tiles.single[DLN_B] = 0
+    tiles.rows[DETA] = 0
 
 
 @jit
@@ -170,8 +170,8 @@ def end_head(gradients: Any, tiles: Any, dstate: Any, batch: int, head: int, mod
         sums = tiles.single[DLN_W + part]
         for d in range(model.dim):
             total = zeros(sums)
-            for j in range(0, sums.shape[1], vector_length(sums)):
-                total += load(sums, d, j)
+            for p in range(sums.shape[0]):
+                total += row(sums[p], d)
             gradients.norm[part, batch, head, d] = total_of(total)
     for i in range(gradients.token_eta.shape[2]):
         gradients.token_eta[batch, head, i] = tiles.rows[DETA, i]
@@ -182,87 +182,72 @@ def load_upstream(
     upstream: Any, tiles: Any, batch: int, head: int, start: int, count: int, ahead: int, dim: int
 ) -> None:
     """Load the gradient of the output of some tokens; none arrives at those that fill up."""
-    doutput, by_token = tiles.single[DOUTPUT], tiles.by_token[OTHER]
-    load_tokens(by_token, upstream.output, upstream.steps, batch, head, start, count, ahead, dim)
-    for i in range(count, by_token.shape[0]):
-        for d in range(dim):
-            by_token[i, d] = 0
-    transpose(doutput, by_token, tiles.rows.shape[1], dim)
-    for i in range(tiles.rows.shape[1]):
-        tiles.rows[DRATES, i] = 0
+    doutput, rows, tokens = tiles.single[DOUTPUT], tiles.by_token[OTHER], tiles.rows.shape[1]
+    load_tokens(
+        *(rows, 0, tokens, upstream.output, upstream.steps),
+        *(batch, head, start, count, ahead, dim),
+    )
+    for i in range(count, tokens):
+        for c in range(rows.shape[0]):
+            put(rows[c], i, zeros(rows))
+    by_feature(doutput, rows, 0, dim)
+    tiles.rows[DRATES] = 0
 
 
 @jit
 def load_gradients(kept: Any, tiles: Any, model: Any) -> None:
-    """Read what `mlp_forward.keep_gradients` wrote."""
-    row, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
-    whole = size // vector * vector
+    """Read what `forward.keep_gradients` wrote."""
+    first, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
     for layer in range(model.layers):
-        gradients = tiles.layered[GRADIENTS, layer]
-        for o in range(width_out(model, layer)):
-            for j in range(0, whole, vector):
-                store(gradients, o, j, load(kept, row, j))
-            for j in range(whole, size):
-                gradients[o, j] = kept[row, j]
-            row += 1
+        width = width_out(model, layer)
+        for p in range(tiles.layered.shape[2]):
+            gradients, lane = tiles.layered[layer, GRADIENTS, p], p * vector
+            if lane + vector <= size:
+                for o in range(width):
+                    put(gradients, o, load(kept, (first + o) * size + lane))
+            else:
+                for o in range(width):
+                    for j in range(lane, size):
+                        gradients[o, j - lane] = kept[first + o, j]
+        first += width
 
 
 @jit
-def recall(
-    tiles: Any, state: Any, eps: Any, last_eta: Any, count: int, learned: bool, model: Any
-) -> None:
-    """Undo the step of a mini-batch, if it is complete, and compute again what led to it."""
+def recall(tiles: Any, state: Any, eps: Any, last_eta: Any, learned: bool, model: Any) -> None:
+    """Undo the step of a mini-batch, if it is complete, and compute again what came of its g."""
     last = model.layers - 1
     for layer in range(model.layers):
         if learned:
-            descend(tiles, state, layer, last_eta, count, model)
+            descend(tiles, state, layer, last_eta, model)
+        z, y = tiles.layered[layer + 1, INPUTS], tiles.layered[layer + 1, ANSWERS]
+        x, queries = tiles.layered[layer, INPUTS], tiles.layered[layer, ANSWERS]
+        push_both(z, y, state.weights, layer, x, queries, model)
+        correct(tiles, layer, model)
+        bias, slopes = state.biases[layer], tiles.layered[layer, ANSWER_SLOPES]
         if layer < last:
-            z = tiles.layered[INPUTS, layer + 1]
-            fill_biases(z, state.biases[layer], model.hidden)
-            push(z, state.weights, layer, tiles.layered[INPUTS, layer], model)
-            bend(z, tiles.layered[SLOPES, layer], tiles.layered[CURVATURES, layer], model.hidden)
-    loss_gradient(tiles, state, eps, model)
-    for layer in range(last - 1, -1, -1):
-        pulled, gradients = tiles.layered[PULLED, layer], tiles.layered[GRADIENTS, layer]
-        fill_zeros(pulled, model.hidden)
-        pull(pulled, state.weights, layer + 1, tiles.layered[GRADIENTS, layer + 1], model)
-        slopes = tiles.layered[SLOPES, layer]
-        for o in range(model.hidden):
-            for j in range(0, pulled.shape[1], vector_length(pulled)):
-                store(gradients, o, j, load(pulled, o, j) * load(slopes, o, j))
-    for layer in range(last):
-        z = tiles.layered[ANSWERS, layer + 1]
-        respond(z, tiles, state, layer, count, model)
-        activate(z, tiles.layered[ANSWER_SLOPES, layer], model.hidden)
-    respond(tiles.single[ANSWER], tiles, state, last, count, model)
-    standardize(tiles.single[ANSWER], tiles.rows[ANSWER_INVERSE_STD], model.dim, eps)
-
-
-@jit
-def bend(tile: Any, slopes: Any, curvatures: Any, rows: int) -> None:
-    """Replace z by gelu(z), and keep gelu'(z) and gelu''(z)."""
-    for o in range(rows):
-        for j in range(0, tile.shape[1], vector_length(tile)):
-            value, slope, curvature = gelu_terms(load(tile, o, j))
-            store(tile, o, j, value)
-            store(slopes, o, j, slope)
-            store(curvatures, o, j, curvature)
+            own = tiles.layered[layer]
+            activate(z, bias, own[SLOPES], own[CURVATURES], model.hidden)
+            activate_with_slopes(y, bias, slopes, model.hidden)
+        else:
+            standardize(z, bias, tiles.rows[INVERSE_STD], model.dim, eps)
+            standardize(y, bias, tiles.rows[ANSWER_INVERSE_STD], model.dim, eps)
 
 
 @jit
 def write_tokens(gradients: Any, tiles: Any, batch: int, head: int, start: int, count: int) -> None:
     """Write the gradients of a mini-batch's tokens."""
     _, tokens, heads = gradients.lr.shape
-    dim, by_token, dtargets = gradients.norm.shape[3], tiles.by_token[OTHER], tiles.single[DTARGETS]
+    dim, rows, dtargets = gradients.norm.shape[3], tiles.by_token[OTHER], tiles.single[DTARGETS]
     at, step = ((batch * tokens + start) * heads + head) * dim, heads * dim
-    transpose(by_token, tiles.single[DOUTPUT], dim, tiles.rows.shape[1])
-    store_tokens(gradients.tokens[0], by_token, at, step, count, dim)
-    transpose(by_token, tiles.layered[DINPUTS, 0], dim, tiles.rows.shape[1])
-    store_tokens(gradients.tokens[1], by_token, at, step, count, dim)
-    for d in range(dim):
-        for j in range(0, dtargets.shape[1], vector_length(dtargets)):
-            store(dtargets, d, j, zeros(dtargets) - load(dtargets, d, j))
-    transpose(by_token, dtargets, dim, tiles.rows.shape[1])
-    store_tokens(gradients.tokens[2], by_token, at, step, count, dim)
+    by_token(rows, 0, tiles.single[DOUTPUT], dim)
+    store_tokens(gradients.q, at, step, rows, 0, count, dim)
+    by_token(rows, 0, tiles.layered[0, DINPUTS], dim)
+    store_tokens(gradients.k, at, step, rows, 0, count, dim)
+    for p in range(dtargets.shape[0]):
+        out = dtargets[p]
+        for d in range(dim):
+            put(out, d, zeros(out) - row(out, d))
+    by_token(rows, 0, dtargets, dim)
+    store_tokens(gradients.v, at, step, rows, 0, count, dim)
     for i in range(count):
         gradients.lr[batch, start + i, head] = tiles.rows[DRATES, i]

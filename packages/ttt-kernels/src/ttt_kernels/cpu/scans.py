@@ -1,4 +1,4 @@
-"""TTT-MLP on the CPU: memory for the results, and the compiled scans over all heads."""
+"""The inner loop on the CPU: memory for the results, and the compiled scans over all heads."""
 
 from collections.abc import Sequence as Listed
 
@@ -6,45 +6,57 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_kernels.cpu.arrays import array_of, flat_array_of, sequence_of
-from ttt_kernels.cpu.mlp_backward import Gradients, scan_back
-from ttt_kernels.cpu.mlp_backward import Upstream as Arrived
-from ttt_kernels.cpu.mlp_forward import Outputs, scan
-from ttt_kernels.cpu.mlp_state import Model, make_state
-from ttt_kernels.cpu.mlp_tiles import make_tiles
+from ttt_kernels.cpu.adam import Adam, adam_scan, adam_scan_back, make_scratch
+from ttt_kernels.cpu.arrays import array_of, empty, flat_array_of, sequence_of
+from ttt_kernels.cpu.backward import Gradients, scan_back
+from ttt_kernels.cpu.backward import Upstream as Arrived
+from ttt_kernels.cpu.forward import Outputs, scan
+from ttt_kernels.cpu.state import make_state
 from ttt_kernels.cpu.threads import share
+from ttt_kernels.cpu.tiles import Model, make_tiles
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
-from ttt_kernels.reference.update import InnerParameters
+from ttt_kernels.reference.update import AdamMoments, InnerParameters
 
 
 def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     """Compute the output and the final state.
 
     Args:
-        loop: two layers or more, plain descent; float32 or float64.
+        loop: any layers; float32 or float64.
         saved: of the shapes of `CpuKernel.saved_like`, to be filled in; empty if no backward pass
             will follow.
     """
     batch, _, heads, _ = loop.q.shape
-    output, start = loop.lr.new_empty(loop.q.shape), _rows(loop)
+    output, start = empty(loop.q.shape, loop.lr), _start(loop)
     state = loop.lr.new_empty(batch, heads, start.shape[-1])
     nothing = loop.lr.new_empty(0)
     by_interval = loop.checkpoint_interval is not None and bool(saved)
     gradients = saved[0] if saved else nothing.view(batch, heads, 0, 1, 1)
     kept = saved[1] if by_interval else nothing.view(batch, heads, 0, 1)
-    sequence, interval = sequence_of(loop), loop.checkpoint_interval or 1
+    sequence, interval, model = sequence_of(loop), loop.checkpoint_interval or 1, _model(loop)
     outputs = Outputs(flat_array_of(output), array_of(state), array_of(gradients), array_of(kept))
-    begin, model = array_of(start), _model(loop)
+    begin, like = array_of(start), sequence.lr
+    moments = None
+    if loop.adam is None:
 
-    def work(first: int, last: int) -> None:
-        tiles, scratch = make_tiles(sequence, model), make_state(model, 1, sequence.lr)
-        scan(sequence, begin, outputs, tiles, scratch, model, first, last, interval)
+        def work(first: int, last: int) -> None:
+            scratch = make_tiles(sequence, model), make_state(model, like)
+            scan(sequence, begin, outputs, *scratch, model, first, last, interval)
 
-    share(work, batch * heads)
-    if saved and not by_interval:
-        saved[1].copy_(state.unsqueeze(2))
+        share(work, batch * heads)
+        if saved and not by_interval:
+            saved[1].copy_(state.unsqueeze(2))
+    else:
+        rows, adam = _adam(loop)
+
+        def work(first: int, last: int) -> None:
+            scratch = make_tiles(sequence, model), make_scratch(model, like)
+            adam_scan(sequence, begin, adam, outputs, *scratch, model, first, last)
+
+        share(work, batch * heads)
+        moments = _moments(rows, adam, loop)
     weights, biases = _unpack(state, loop)
-    parameters = InnerParameters(tuple(weights), tuple(biases))
+    parameters = InnerParameters(tuple(weights), tuple(biases), moments)
     return ForwardResult(output.to(loop.q.dtype), parameters, saved)
 
 
@@ -57,35 +69,46 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
         upstream: gradients of its results.
     """
     batch, tokens, heads, dim = loop.q.shape
-    size, new, sequence, model = (
-        loop.mini_batch_size,
-        loop.lr.new_empty,
-        sequence_of(loop),
-        _model(loop),
-    )
-    dtokens, dlr = new(3, *loop.q.shape), new(batch, tokens, heads)
-    deta, dnorm = new(batch, heads, size), new(2, batch, heads, dim)
-    arrived, dstate = _arrived(loop, saved, upstream), new(saved[1].shape[:2] + saved[1].shape[3:])
+    size, new, model = loop.mini_batch_size, loop.lr.new_empty, _model(loop)
+    sequence, begin = sequence_of(loop), array_of(_start(loop))
+    like, numbers = sequence.lr, begin.shape[-1]
+    dq, dk, dv = (empty(loop.q.shape, loop.lr) for _ in range(3))
+    dlr, deta = new(batch, tokens, heads), new(batch, heads, size)
+    dstate, dnorm = new(batch, heads, numbers), new(2, batch, heads, dim)
     gradients = Gradients(
-        *(array_of(each) for each in (dtokens.view(3, -1), dlr, deta, dstate, dnorm))
+        *(flat_array_of(each) for each in (dq, dk, dv)),
+        *(array_of(each) for each in (dlr, deta, dstate, dnorm)),
     )
-    interval = loop.checkpoint_interval or max(1, tokens // size)
-    room = (0 if loop.checkpoint_interval is None else interval, *saved[0].shape[3:])
+    if loop.adam is None:
+        arrived = _arrived(loop, saved, upstream)
+        interval = loop.checkpoint_interval or max(1, tokens // size)
+        room = (0 if loop.checkpoint_interval is None else interval, *saved[0].shape[3:])
 
-    def work(first: int, last: int) -> None:
-        tiles = make_tiles(sequence, model)
-        lanes, like = tiles.rows.shape[1], sequence.lr
-        states = make_state(model, 1, like), make_state(model, lanes, like)
-        scratch = np.empty(room, like.dtype)
-        scan_back(
-            *(sequence, arrived, gradients, tiles, states, scratch, model, first, last, interval)
-        )
+        def work(first: int, last: int) -> None:
+            tiles = make_tiles(sequence, model)
+            states = make_state(model, like), make_state(model, like)
+            scratch = np.empty(room, like.dtype)
+            scan_back(
+                *(sequence, arrived, gradients, tiles, states, scratch, model),
+                *(first, last, interval),
+            )
+
+    else:
+        nothing = [new(batch, heads, 0, 1, 1), new(batch, heads, 0, numbers)]
+        arrived, (_, adam) = _arrived(loop, nothing, upstream), _adam(loop)
+
+        def work(first: int, last: int) -> None:
+            scratch = make_tiles(sequence, model), make_scratch(model, like)
+            adam_scan_back(
+                *(sequence, begin, adam, arrived, gradients, *scratch, make_state(model, like)),
+                *(model, first, last),
+            )
 
     share(work, batch * heads)
     dweights, dbiases = _unpack(dstate, loop)
     parameters, dtypes = loop.parameters, (loop.q.dtype, loop.k.dtype, loop.v.dtype)
     return ArgumentGradients(
-        *(each.to(dtype, copy=True) for each, dtype in zip(dtokens, dtypes, strict=True)),
+        *(each.to(dtype) for each, dtype in zip((dq, dk, dv), dtypes, strict=True)),
         token_eta=deta.sum((0, 1)),
         lr=dlr,
         weights=_summed(dweights, parameters.weights),
@@ -128,12 +151,36 @@ def _model(loop: InnerLoop) -> Model:
     return Model(len(weights), *weights[0].shape[-2:])
 
 
-def _rows(loop: InnerLoop) -> Tensor:
+def _start(loop: InnerLoop) -> Tensor:
     """The initial state as rows of numbers, (1, H, S) or (B, H, S)."""
     weights, biases = loop.parameters.weights, loop.parameters.biases
     shared = all(w.dim() == 3 for w in weights) and all(b.dim() == 2 for b in biases)
     batch, _, heads, _ = loop.q.shape
     return pack(weights, biases, (1 if shared else batch, heads))
+
+
+def _adam(loop: InnerLoop) -> tuple[list[Tensor], Adam]:
+    """Copies of the moments, which will be those after the last complete mini-batch."""
+    moments, settings = loop.parameters.moments, loop.adam
+    if moments is None or settings is None:
+        raise TypeError("Adam reads on from parameters with moments")
+    lead = (loop.q.shape[0], loop.q.shape[2])
+    layers = len(loop.parameters.weights)
+    rows = [pack(part[:layers], part[layers:], lead) for part in (moments.first, moments.second)]
+    return rows, Adam(
+        *(array_of(each) for each in rows),
+        step=moments.step,
+        lr=settings.lr,
+        beta1=settings.beta1,
+        beta2=settings.beta2,
+        eps=settings.eps,
+    )
+
+
+def _moments(rows: list[Tensor], adam: Adam, loop: InnerLoop) -> AdamMoments:
+    """The moments after all complete mini-batches, which the scan has left in place."""
+    first, second = (tuple(sum(_unpack(part, loop), [])) for part in rows)
+    return AdamMoments(first, second, adam.step + loop.q.shape[1] // loop.mini_batch_size)
 
 
 def pack(weights: Listed[Tensor], biases: Listed[Tensor], lead: tuple[int, int]) -> Tensor:

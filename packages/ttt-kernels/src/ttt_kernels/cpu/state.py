@@ -1,0 +1,177 @@
+"""The state of an inner model of any number of layers, one head at a time, as compiled code has it.
+
+Between torch and compiled code a state is one row of numbers: per layer the weight (in, out) and
+then the bias (out,), nothing padded.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ttt_kernels.cpu.jit import jit
+from ttt_kernels.cpu.products import multiply
+from ttt_kernels.cpu.tiles import Model, aligned_zeros, padded, rows_of, width_in, width_out
+from ttt_kernels.cpu.vector import VECTOR_BYTES, distance, vector_length
+
+
+class State(NamedTuple):
+    """Weights and biases of one head, or gradients of theirs.
+
+    Attributes:
+        weights: (L, C' / V, F', V), the columns in panels and zeros as padding; the first layer's
+            by output feature, (out, in), all others by input feature, (in, out). So of the two
+            vectors whose product updates a weight, the one that has to stand token by token is
+            never wider than D if L <= 2.
+        biases: (L, F').
+    """
+
+    weights: Any
+    biases: Any
+
+
+def make_state(model: Model, like: np.ndarray) -> State:
+    """Allocate a state of zeros; not compiled."""
+    lanes = VECTOR_BYTES // like.itemsize
+    columns = padded(model.dim if model.layers <= 2 else max(model.dim, model.hidden))
+    width = padded(max(model.dim, model.hidden))
+    return State(
+        aligned_zeros((model.layers, columns // lanes, width, lanes), like),
+        aligned_zeros((model.layers, width), like),
+    )
+
+
+@jit
+def read_state(state: Any, numbers: Any, model: Any) -> None:
+    """Load a row of numbers, and zeros into the padding.
+
+    The head that was there before may have left something that is no number.
+    """
+    at, vector = 0, state.weights.shape[3]
+    state.weights[:] = 0
+    for layer in range(model.layers):
+        inputs, outputs = width_in(model, layer), width_out(model, layer)
+        for i in range(inputs):
+            for o in range(outputs):
+                r, c = (o, i) if layer == 0 else (i, o)
+                state.weights[layer, c // vector, r, c % vector] = numbers[at + o]
+            at += outputs
+        for o in range(outputs):
+            state.biases[layer, o] = numbers[at + o]
+        at += outputs
+
+
+@jit
+def write_state(numbers: Any, state: Any, model: Any) -> None:
+    """Write what `read_state` loads."""
+    at, vector = 0, state.weights.shape[3]
+    for layer in range(model.layers):
+        inputs, outputs = width_in(model, layer), width_out(model, layer)
+        for i in range(inputs):
+            for o in range(outputs):
+                r, c = (o, i) if layer == 0 else (i, o)
+                numbers[at + o] = state.weights[layer, c // vector, r, c % vector]
+            at += outputs
+        for o in range(outputs):
+            numbers[at + o] = state.biases[layer, o]
+        at += outputs
+
+
+@jit
+def push(out: Any, weights: Any, layer: int, tile: Any, model: Any, fresh: bool) -> None:
+    """Compute W^T x for the x of each token."""
+    height = tile.shape[1] * tile.shape[2]
+    _through(out, height, weights, layer, True, tile, height, tile.shape[0], model, fresh)
+
+
+@jit
+def pull(out: Any, weights: Any, layer: int, tile: Any, model: Any, fresh: bool) -> None:
+    """Compute W g for the g of each token."""
+    height = tile.shape[1] * tile.shape[2]
+    _through(out, height, weights, layer, False, tile, height, tile.shape[0], model, fresh)
+
+
+@jit
+def push_both(
+    outs: Any, others: Any, weights: Any, layer: int, tiles: Any, beside: Any, model: Any
+) -> None:
+    """As `push`, of two tiles at once: the weight is read once."""
+    for p in range(tiles.shape[0]):
+        out_step, step = distance(outs, others), distance(tiles, beside)
+        _through(outs[p], out_step, weights, layer, True, tiles[p], step, 2, model, True)
+
+
+@jit
+def pull_both(
+    outs: Any,
+    others: Any,
+    weights: Any,
+    layer: int,
+    tiles: Any,
+    beside: Any,
+    model: Any,
+    fresh: bool,
+) -> None:
+    """As `pull`, of two tiles at once: the weight is read once."""
+    for p in range(tiles.shape[0]):
+        out_step, step = distance(outs, others), distance(tiles, beside)
+        _through(outs[p], out_step, weights, layer, False, tiles[p], step, 2, model, fresh)
+
+
+@jit
+def _through(
+    out: Any,
+    out_step: int,
+    weights: Any,
+    layer: int,
+    forward: bool,
+    tile: Any,
+    step: int,
+    panels: int,
+    model: Any,
+    fresh: bool,
+) -> None:
+    _, _, height, vector = weights.shape
+    inputs, outputs = rows_of(width_in(model, layer)), rows_of(width_out(model, layer))
+    multiply(
+        out,
+        out_step,
+        weights[layer],
+        height * vector,
+        forward == (layer > 0),  # whether the weight has to be read by columns
+        tile,
+        step,
+        panels,
+        outputs if forward else inputs,
+        inputs if forward else outputs,
+        fresh,
+    )
+
+
+@jit
+def grow(weights: Any, layer: int, factors: Any, rows: Any, first: int, model: Any) -> None:
+    """Add the sum over tokens of x g^T to a weight.
+
+    Args:
+        weights: of all layers.
+        layer: which one.
+        factors: by feature, any number of panels: g of the first layer, x of any other.
+        rows: by token, (C' / V, any, V): x of the first layer, g of any other.
+        first: row of the first token.
+        model: sizes.
+    """
+    _, _, height, vector = weights.shape
+    columns = model.dim if layer == 0 else width_out(model, layer)
+    width = width_out(model, 0) if layer == 0 else model.hidden
+    multiply(
+        weights[layer],
+        height * vector,
+        factors,
+        factors.shape[1] * vector,
+        False,
+        rows[0, first:],
+        rows.shape[1] * vector,
+        rows_of(columns) // vector_length(weights),
+        rows_of(width),
+        factors.shape[0] * vector,
+        False,
+    )
