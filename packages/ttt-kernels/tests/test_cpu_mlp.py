@@ -204,10 +204,10 @@ def test_nan_reaches_what_depends_on_it_and_nothing_else() -> None:
 @entry
 def terms_of(x: np.ndarray, out: np.ndarray) -> None:
     for j in range(0, x.shape[1], vector_length(x)):
-        value, slope, curvature = gelu_terms(load(x, 0, j))
-        store(out, 0, j, value)
-        store(out, 1, j, slope)
-        store(out, 2, j, curvature)
+        value, slope, curvature = gelu_terms(load(x, j))
+        store(out, j, value)
+        store(out, x.shape[1] + j, slope)
+        store(out, 2 * x.shape[1] + j, curvature)
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttt_kernels.cpu.backward import (
-    end_head,
-    load_upstream,
-    recall,
-    start_head,
-    write_tokens,
-)
+from ttt_kernels.cpu.backward import end_head, load_upstream, recall, write_tokens
 from ttt_kernels.cpu.forward import answer, descend, learn, write_output
 from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, jit
-from ttt_kernels.cpu.state import make_state, read_state, write_state
-from ttt_kernels.cpu.tiles import Model, load_mini_batch, load_norm, number
+from ttt_kernels.cpu.state import load_head, make_states, pick, read_state, write_state
+from ttt_kernels.cpu.tiles import Model, load_mini_batch, number
 from ttt_kernels.cpu.vector import load, root_of, store, vector_length
 
 
@@ -46,7 +40,7 @@ class Adam(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Scratch memory of a scan: states of one head.
+    """Scratch memory of a scan: one state each.
 
     Attributes:
         state: the state.
@@ -61,9 +55,9 @@ class Scratch(NamedTuple):
     second: Any
 
 
-def make_scratch(model: Model, like: np.ndarray) -> Scratch:
-    """Allocate states of zeros; not compiled."""
-    return Scratch(*(make_state(model, like) for _ in range(4)))
+def make_scratch(model: Model, tokens: int, like: np.ndarray) -> Scratch:
+    """Allocate states of zeros for mini-batches of so many tokens; not compiled."""
+    return Scratch(*(make_states(1, model, tokens, like) for _ in range(4)))
 
 
 @entry
@@ -81,21 +75,21 @@ def adam_scan(
     """Read all tokens of the heads `first` to `last - 1`; see `forward.scan`."""
     heads = sequence.ln_w.shape[0]
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
+    state = pick(scratch.state, 0)
     for program in range(first, last):
         batch, head = program // heads, program % heads
-        load_norm(sequence, tiles, head)
-        start_steps(start, adam, scratch, batch, head, model)
+        start_head(sequence, start, adam, scratch, batch, head, model)
         for at in range(0, tokens, size):
             count = min(size, tokens - at)
-            load_mini_batch(sequence, tiles, batch, head, at, count, size)
-            learn(tiles, scratch.state, sequence.eps, model)
-            answer(tiles, scratch.state, sequence.eps, model)
-            write_output(sequence, tiles, outputs.output, batch, head, at, count)
+            load_mini_batch(sequence, tiles, batch, head, at, count, (head, at + size))
+            learn(tiles, state, sequence.eps, model)
+            answer(tiles, state, sequence.eps, model)
+            write_output(sequence, tiles, state, outputs.output, batch, head, at, count)
             if count == size:
                 take_step(sequence, adam, tiles, scratch, at // size + 1, model)
-        write_state(adam.first[batch, head], scratch.first, model)
-        write_state(adam.second[batch, head], scratch.second, model)
-        write_state(outputs.state[batch, head], scratch.state, model)
+        write_state(adam.first[batch, head], pick(scratch.first, 0), model)
+        write_state(adam.second[batch, head], pick(scratch.second, 0), model)
+        write_state(outputs.state[batch, head], state, model)
 
 
 @entry
@@ -107,7 +101,7 @@ def adam_scan_back(
     gradients: Any,
     tiles: Any,
     scratch: Any,
-    dstate: Any,
+    dstates: Any,
     model: Any,
     first: int,
     last: int,
@@ -118,43 +112,46 @@ def adam_scan_back(
     """
     heads = sequence.ln_w.shape[0]
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    last_eta = sequence.token_eta[size - 1]
-    state = scratch.state
+    state, dstate = pick(scratch.state, 0), pick(dstates, 0)
     for program in range(first, last):
         batch, head = program // heads, program % heads
-        start_head(sequence, upstream.state[batch, head], tiles, dstate, head, model)
-        start_steps(start, adam, scratch, batch, head, model)
+        start_head(sequence, start, adam, scratch, batch, head, model)
+        read_state(dstate, upstream.state[batch, head], model)
         for at in range(0, tokens, size):
-            count = min(size, tokens - at)
-            load_mini_batch(sequence, tiles, batch, head, at, count, size)
-            load_upstream(upstream, tiles, batch, head, at, count, size, model.dim)
+            count, following = min(size, tokens - at), (head, at + size)
+            load_mini_batch(sequence, tiles, batch, head, at, count, following)
+            load_upstream(upstream, tiles, batch, head, at, count, following, model.dim)
             learn(tiles, state, sequence.eps, model)
-            recall(tiles, state, sequence.eps, last_eta, False, model)
-            mini_batch_gradients(tiles, state, dstate, last_eta, count, False, model)
+            recall(tiles, state, sequence.eps, sequence.token_eta, False, model)
+            mini_batch_gradients(tiles, state, dstate, count, False, model)
             write_tokens(gradients, tiles, batch, head, at, count)
             if count == size:
                 take_step(sequence, adam, tiles, scratch, at // size + 1, model)
-        end_head(gradients, tiles, dstate, batch, head, model)
+        end_head(gradients, dstate, batch, head, model)
 
 
 @jit
-def start_steps(start: Any, adam: Any, scratch: Any, batch: int, head: int, model: Any) -> None:
+def start_head(
+    sequence: Any, start: Any, adam: Any, scratch: Any, batch: int, head: int, model: Any
+) -> None:
     """Load the state of a head and its moments."""
-    read_state(scratch.state, start[0 if start.shape[0] == 1 else batch, head], model)
-    read_state(scratch.first, adam.first[batch, head], model)
-    read_state(scratch.second, adam.second[batch, head], model)
+    given = start[0 if start.shape[0] == 1 else batch, head]
+    load_head(pick(scratch.state, 0), sequence, given, head, model)
+    read_state(pick(scratch.first, 0), adam.first[batch, head], model)
+    read_state(pick(scratch.second, 0), adam.second[batch, head], model)
 
 
 @jit
 def take_step(sequence: Any, adam: Any, tiles: Any, scratch: Any, steps: int, model: Any) -> None:
     """Hand the eta-weighted gradients of a complete mini-batch to Adam."""
-    descent, first, second = scratch.descent, scratch.first, scratch.second
+    descent = pick(scratch.descent, 0)
+    first, second = pick(scratch.first, 0), pick(scratch.second, 0)
     descent.weights[:] = 0
     descent.biases[:] = 0
     last_eta = sequence.token_eta[len(sequence.token_eta) - 1]
     for layer in range(model.layers):
         descend(tiles, descent, layer, -last_eta, model)
-    step, state = adam.step + steps, scratch.state
+    step, state = adam.step + steps, pick(scratch.state, 0)
     move(adam, step, state.weights, descent.weights, first.weights, second.weights)
     move(adam, step, state.biases, descent.biases, first.biases, second.biases)
 

@@ -1,4 +1,4 @@
-"""The backward pass of the inner loop: from the last mini-batch to the first, the state walked back.
+"""The backward pass of the inner loop: from the last mini-batch to the first, state walked back.
 
 A layer's step W' = W - (e * x)^T g is undone by adding what it took away. Its x is known once the
 layers below it are back at the start of the mini-batch, so with g at hand no state but the last is
@@ -11,36 +11,35 @@ from typing import Any, NamedTuple
 from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn
 from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, jit
-from ttt_kernels.cpu.state import push_both, read_state, write_state
+from ttt_kernels.cpu.state import load_head, pick, push_both, read_state, write_state
 from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
     ANSWER_SLOPES,
     ANSWERS,
     CURVATURES,
-    DETA,
     DINPUTS,
-    DLN_B,
-    DLN_W,
     DOUTPUT,
     DRATES,
     DTARGETS,
     GRADIENTS,
     INPUTS,
     INVERSE_STD,
+    LN_W,
     OTHER,
     SLOPES,
+    TOKEN_ETA,
     activate,
     activate_with_slopes,
     by_feature,
     by_token,
     load_mini_batch,
-    load_norm,
     load_tokens,
+    next_of,
     standardize,
     store_tokens,
     width_out,
 )
-from ttt_kernels.cpu.vector import load, put, row, total_of, vector_length, zeros
+from ttt_kernels.cpu.vector import load, put, row, vector_length, zeros
 
 
 class Upstream(NamedTuple):
@@ -104,88 +103,129 @@ def scan_back(
         upstream: what arrives.
         gradients: filled in.
         tiles: scratch memory.
-        states: scratch memory for a state and its gradient.
-        scratch: room for g of a span, (`interval`, G, M), if states were kept.
+        states: scratch memory for states and their gradients, of as many heads as are read side by
+            side.
+        scratch: room for g of a span of each, (any, `interval`, G, M), if states were kept.
         model: sizes.
         first: number b * H + h of a head.
         last: excluded.
         interval: mini-batches from one kept state to the next.
     """
-    heads = sequence.ln_w.shape[0]
-    tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    last_eta = sequence.token_eta[size - 1]
-    state, dstate = states
-    complete, spans = tokens // size, upstream.kept.shape[2]
+    heads, begin = sequence.ln_w.shape[0], first
+    while begin < last:
+        batch = begin // heads
+        end = min(last, begin + len(states[0].weights), (batch + 1) * heads)
+        for program in range(begin, end):
+            dstate = pick(states[1], program - begin)
+            read_state(dstate, upstream.state[batch, program % heads], model)
+        read_group_back(
+            *(sequence, upstream, gradients, tiles, states, scratch, model),
+            *(begin, end, interval),
+        )
+        for program in range(begin, end):
+            dstate = pick(states[1], program - begin)
+            end_head(gradients, dstate, batch, program % heads, model)
+        begin = end
+
+
+@jit
+def read_group_back(
+    sequence: Any,
+    upstream: Any,
+    gradients: Any,
+    tiles: Any,
+    states: Any,
+    scratch: Any,
+    model: Any,
+    begin: int,
+    end: int,
+    interval: int,
+) -> None:
+    """Go back over all tokens of some heads of one sequence, span by span of kept states."""
+    heads, tokens, size = sequence.ln_w.shape[0], sequence.lr.shape[1], len(sequence.token_eta)
+    batch, complete, spans = begin // heads, tokens // size, upstream.kept.shape[2]
     replay = upstream.gradients.shape[2] == 0
-    for program in range(first, last):
-        batch, head = program // heads, program % heads
-        start_head(sequence, upstream.state[batch, head], tiles, dstate, head, model)
-        for span in range(spans - 1, -1, -1):
-            begin = span * interval
-            end = min(complete, begin + interval) if replay else complete
-            read_state(state, upstream.kept[batch, head, span], model)
-            kept = scratch if replay else upstream.gradients[batch, head]
+    for span in range(spans - 1, -1, -1):
+        first = span * interval
+        stop = min(complete, first + interval) if replay else complete
+        for program in range(begin, end):
+            head, state = program % heads, pick(states[0], program - begin)
+            load_head(state, sequence, upstream.kept[batch, head, span], head, model)
             if replay:
-                for index in range(begin, end):
-                    load_mini_batch(sequence, tiles, batch, head, index * size, size, size)
-                    learn(tiles, state, sequence.eps, model)
-                    keep_gradients(kept[index - begin], tiles, model)
-                    for layer in range(model.layers):
-                        descend(tiles, state, layer, -last_eta, model)
-            stop = tokens if span == spans - 1 else end * size
-            at = (stop - 1) // size * size
-            while at >= begin * size:
-                count = min(size, stop - at)
-                load_mini_batch(sequence, tiles, batch, head, at, count, -size)
-                load_upstream(upstream, tiles, batch, head, at, count, -size, model.dim)
+                kept = scratch[program - begin]
+                compute_again(sequence, tiles, state, kept, program, first, stop, model)
+        last = tokens if span == spans - 1 else stop * size
+        at = (last - 1) // size * size
+        while at >= first * size:
+            count, index = min(size, last - at), at // size
+            for program in range(begin, end):
+                head = program % heads
+                kept = scratch[program - begin] if replay else upstream.gradients[batch, head]
+                following = next_of(program, begin, end, heads, at, -size)
+                load_mini_batch(sequence, tiles, batch, head, at, count, following)
+                load_upstream(upstream, tiles, batch, head, at, count, following, model.dim)
+                state, dstate = pick(states[0], program - begin), pick(states[1], program - begin)
                 learned = count == size
                 if learned:
-                    load_gradients(kept[at // size - begin], tiles, model)
+                    load_gradients(kept[index - first], tiles, model)
                 else:
                     learn(tiles, state, sequence.eps, model)
-                recall(tiles, state, sequence.eps, last_eta, learned, model)
-                mini_batch_gradients(tiles, state, dstate, last_eta, count, learned, model)
+                recall(tiles, state, sequence.eps, sequence.token_eta, learned, model)
+                mini_batch_gradients(tiles, state, dstate, count, learned, model)
                 write_tokens(gradients, tiles, batch, head, at, count)
-                at -= size
-        end_head(gradients, tiles, dstate, batch, head, model)
+            at -= size
 
 
 @jit
-def start_head(
-    sequence: Any, upstream: Any, tiles: Any, dstate: Any, head: int, model: Any
+def compute_again(
+    sequence: Any,
+    tiles: Any,
+    state: Any,
+    kept: Any,
+    program: int,
+    first: int,
+    stop: int,
+    model: Any,
 ) -> None:
-    """Load the layer norm and the gradient of the final state; nothing is summed up yet."""
-    load_norm(sequence, tiles, head)
-    read_state(dstate, upstream, model)
-    tiles.single[DLN_W] = 0
-    tiles.single[DLN_B] = 0
-    tiles.rows[DETA] = 0
+    """Read the mini-batches `first` to `stop - 1` from a kept state, and keep g."""
+    heads, size = sequence.ln_w.shape[0], len(sequence.token_eta)
+    batch, head = program // heads, program % heads
+    for index in range(first, stop):
+        following = head, (index + 1) * size
+        load_mini_batch(sequence, tiles, batch, head, index * size, size, following)
+        learn(tiles, state, sequence.eps, model)
+        keep_gradients(kept[index - first], tiles, model)
+        for layer in range(model.layers):
+            descend(tiles, state, layer, -sequence.token_eta[size - 1], model)
 
 
 @jit
-def end_head(gradients: Any, tiles: Any, dstate: Any, batch: int, head: int, model: Any) -> None:
+def end_head(gradients: Any, dstate: Any, batch: int, head: int, model: Any) -> None:
     """Write the gradients that were summed up."""
     write_state(gradients.state[batch, head], dstate, model)
     for part in range(2):
-        sums = tiles.single[DLN_W + part]
         for d in range(model.dim):
-            total = zeros(sums)
-            for p in range(sums.shape[0]):
-                total += row(sums[p], d)
-            gradients.norm[part, batch, head, d] = total_of(total)
+            gradients.norm[part, batch, head, d] = dstate.rows[LN_W + part, d]
     for i in range(gradients.token_eta.shape[2]):
-        gradients.token_eta[batch, head, i] = tiles.rows[DETA, i]
+        gradients.token_eta[batch, head, i] = dstate.rows[TOKEN_ETA, i]
 
 
 @jit
 def load_upstream(
-    upstream: Any, tiles: Any, batch: int, head: int, start: int, count: int, ahead: int, dim: int
+    upstream: Any,
+    tiles: Any,
+    batch: int,
+    head: int,
+    start: int,
+    count: int,
+    following: Any,
+    dim: int,
 ) -> None:
     """Load the gradient of the output of some tokens; none arrives at those that fill up."""
     doutput, rows, tokens = tiles.single[DOUTPUT], tiles.by_token[OTHER], tiles.rows.shape[1]
     load_tokens(
         *(rows, 0, tokens, upstream.output, upstream.steps),
-        *(batch, head, start, count, ahead, dim),
+        *(batch, head, start, count, following, dim),
     )
     for i in range(count, tokens):
         for c in range(rows.shape[0]):
@@ -213,12 +253,12 @@ def load_gradients(kept: Any, tiles: Any, model: Any) -> None:
 
 
 @jit
-def recall(tiles: Any, state: Any, eps: Any, last_eta: Any, learned: bool, model: Any) -> None:
+def recall(tiles: Any, state: Any, eps: Any, token_eta: Any, learned: bool, model: Any) -> None:
     """Undo the step of a mini-batch, if it is complete, and compute again what came of its g."""
     last = model.layers - 1
     for layer in range(model.layers):
         if learned:
-            descend(tiles, state, layer, last_eta, model)
+            descend(tiles, state, layer, token_eta[len(token_eta) - 1], model)
         z, y = tiles.layered[layer + 1, INPUTS], tiles.layered[layer + 1, ANSWERS]
         x, queries = tiles.layered[layer, INPUTS], tiles.layered[layer, ANSWERS]
         push_both(z, y, state.weights, layer, x, queries, model)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.products import multiply
-from ttt_kernels.cpu.state import grow, pull, push, push_both, read_state, write_state
+from ttt_kernels.cpu.state import grow, load_head, pick, pull, push, push_both, write_state
 from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
     ANSWERS,
@@ -27,8 +27,8 @@ from ttt_kernels.cpu.tiles import (
     activate_with_slopes,
     by_token,
     load_mini_batch,
-    load_norm,
     multiply_rows,
+    next_of,
     number,
     rows_of,
     standardize,
@@ -42,7 +42,7 @@ from ttt_kernels.cpu.vector import (
     row,
     spread,
     store,
-    total_of,
+    totals_of,
     vector_length,
     zeros,
 )
@@ -72,7 +72,7 @@ def scan(
     start: Any,
     outputs: Any,
     tiles: Any,
-    state: Any,
+    states: Any,
     model: Any,
     first: int,
     last: int,
@@ -85,33 +85,58 @@ def scan(
         start: states to start from, (B, H, S), or (1, H, S) if all sequences share them.
         outputs: filled in.
         tiles: scratch memory.
-        state: scratch memory.
+        states: scratch memory for as many heads as are read side by side.
         model: sizes.
         first: number b * H + h of a head.
         last: excluded.
         interval: mini-batches between the states that are kept.
     """
-    heads = sequence.ln_w.shape[0]
-    tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
+    heads, begin = sequence.ln_w.shape[0], first
+    while begin < last:
+        batch = begin // heads
+        end = min(last, begin + len(states.weights), (batch + 1) * heads)
+        given = start[0 if start.shape[0] == 1 else batch]
+        for head in range(begin - batch * heads, end - batch * heads):
+            state = pick(states, head + batch * heads - begin)
+            load_head(state, sequence, given[head], head, model)
+        read_group(sequence, outputs, tiles, states, model, begin, end, interval)
+        for program in range(begin, end):
+            state = pick(states, program - begin)
+            write_state(outputs.state[batch, program % heads], state, model)
+        begin = end
+
+
+@jit
+def read_group(
+    sequence: Any,
+    outputs: Any,
+    tiles: Any,
+    states: Any,
+    model: Any,
+    begin: int,
+    end: int,
+    interval: int,
+) -> None:
+    """Read all tokens of some heads of one sequence, side by side."""
+    heads, tokens, size = sequence.ln_w.shape[0], sequence.lr.shape[1], len(sequence.token_eta)
     spans, kept_gradients = outputs.kept.shape[2], outputs.gradients.shape[2] > 0
-    for program in range(first, last):
-        batch, head = program // heads, program % heads
-        load_norm(sequence, tiles, head)
-        read_state(state, start[0 if start.shape[0] == 1 else batch, head], model)
-        for at in range(0, tokens, size):
-            count, index = min(size, tokens - at), at // size
+    for at in range(0, tokens, size):
+        count, index = min(size, tokens - at), at // size
+        for program in range(begin, end):
+            batch, head = program // heads, program % heads
+            state = pick(states, program - begin)
             if index % interval == 0 and index // interval < spans:
                 write_state(outputs.kept[batch, head, index // interval], state, model)
-            load_mini_batch(sequence, tiles, batch, head, at, count, size)
+            following = next_of(program, begin, end, heads, at, size)
+            load_mini_batch(sequence, tiles, batch, head, at, count, following)
             learn(tiles, state, sequence.eps, model)
             answer(tiles, state, sequence.eps, model)
-            write_output(sequence, tiles, outputs.output, batch, head, at, count)
+            write_output(sequence, tiles, state, outputs.output, batch, head, at, count)
             if count == size:
                 if kept_gradients:
                     keep_gradients(outputs.gradients[batch, head, index], tiles, model)
                 for layer in range(model.layers):
                     descend(tiles, state, layer, -sequence.token_eta[size - 1], model)
-        write_state(outputs.state[batch, head], state, model)
 
 
 @jit
@@ -130,7 +155,7 @@ def learn(tiles: Any, state: Any, eps: Any, model: Any) -> None:
             push(z, state.weights, layer, x, model, True)
         if layer < last:
             activate_with_slopes(z, state.biases[layer], tiles.layered[layer, SLOPES], model.hidden)
-    loss_gradient(tiles, state.biases[last], eps, model)
+    loss_gradient(tiles, state, eps, model)
     for layer in range(last - 1, -1, -1):
         gradients, above = tiles.layered[layer, GRADIENTS], tiles.layered[layer + 1, GRADIENTS]
         pull(gradients, state.weights, layer + 1, above, model, True)
@@ -138,13 +163,13 @@ def learn(tiles: Any, state: Any, eps: Any, model: Any) -> None:
 
 
 @jit
-def loss_gradient(tiles: Any, bias: Any, eps: Any, model: Any) -> None:
+def loss_gradient(tiles: Any, state: Any, eps: Any, model: Any) -> None:
     """Standardize z_L, and compute g_L = d/dz 0.5 ||LN(z) - (v - k)||^2."""
     last, dim = model.layers - 1, model.dim
     normed = tiles.layered[model.layers, INPUTS]
-    standardize(normed, bias, tiles.rows[INVERSE_STD], dim, eps)
+    standardize(normed, state.biases[last], tiles.rows[INVERSE_STD], dim, eps)
     per_dim, vector = number(1.0 / dim, normed), vector_length(normed)
-    ln_w, ln_b = tiles.norm[LN_W], tiles.norm[LN_B]
+    ln_w, ln_b = state.rows[LN_W], state.rows[LN_B]
     for p in range(normed.shape[0]):
         n, g = normed[p], tiles.layered[last, GRADIENTS, p]
         targets = tiles.single[TARGETS, p]
@@ -209,11 +234,18 @@ def correct(tiles: Any, layer: int, model: Any) -> None:
 
 @jit
 def write_output(
-    sequence: Any, tiles: Any, output: Any, batch: int, head: int, start: int, count: int
+    sequence: Any,
+    tiles: Any,
+    state: Any,
+    output: Any,
+    batch: int,
+    head: int,
+    start: int,
+    count: int,
 ) -> None:
     """Write q + LN(answer)."""
     _, tokens, heads = sequence.lr.shape
-    dim, ln_w, ln_b = sequence.ln_w.shape[1], tiles.norm[LN_W], tiles.norm[LN_B]
+    dim, ln_w, ln_b = sequence.ln_w.shape[1], state.rows[LN_W], state.rows[LN_B]
     scaled = tiles.single[SCALED]
     for p in range(scaled.shape[0]):
         out, queries = scaled[p], tiles.layered[0, ANSWERS, p]
@@ -244,6 +276,14 @@ def keep_gradients(kept: Any, tiles: Any, model: Any) -> None:
 
 
 @jit
+def add_totals(sums: Any, panel: Any, rows: int) -> None:
+    """Add to each number the sum over a row of a panel."""
+    vector = vector_length(sums)
+    for o in range(0, rows_of(rows), vector):
+        store(sums, o, load(sums, o) + totals_of(panel, o))
+
+
+@jit
 def descend(tiles: Any, state: Any, layer: int, last_eta: Any, model: Any) -> None:
     """Take the step that ends a mini-batch: W + (e * x)^T g, b + e^T g, e_j = last_eta * lr_j.
 
@@ -257,9 +297,9 @@ def descend(tiles: Any, state: Any, layer: int, last_eta: Any, model: Any) -> No
         for o in range(width):
             step = row(gradients, o) * rates
             put(out, o, step)
-            bias[o] += total_of(step)
         for o in range(width, rows_of(width)):
             put(out, o, zeros(out))  # of a wider layer
+        add_totals(bias, out, width)
     if layer == 0:
         tokens = tiles.rows.shape[1]
         grow(state.weights, layer, scaled, tiles.by_token[TOKENS], tokens, model)

@@ -5,6 +5,7 @@ Names: `d` before a name is the gradient of the outer loss with respect to it.
 
 from typing import Any
 
+from ttt_kernels.cpu.forward import add_totals
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.products import multiply
 from ttt_kernels.cpu.state import grow, pull, pull_both, push
@@ -18,7 +19,6 @@ from ttt_kernels.cpu.tiles import (
     CURVATURES,
     DANSWERS,
     DATTENTION,
-    DETA,
     DGRADIENTS,
     DINPUTS,
     DKEYS,
@@ -64,7 +64,7 @@ from ttt_kernels.cpu.vector import (
 
 @jit
 def mini_batch_gradients(
-    tiles: Any, state: Any, dstate: Any, last_eta: Any, count: int, learned: bool, model: Any
+    tiles: Any, state: Any, dstate: Any, count: int, learned: bool, model: Any
 ) -> None:
     """Turn the gradient of a mini-batch's output and end state into those of all it came from.
 
@@ -74,24 +74,23 @@ def mini_batch_gradients(
             the other sign.
         state: at the start of the mini-batch.
         dstate: at its end, and then at its start.
-        last_eta: step size of the last token of a mini-batch.
         count: tokens.
         learned: whether a step of gradient descent followed.
         model: sizes.
     """
     last = model.layers - 1
-    output_gradients(tiles, model.dim)
+    output_gradients(tiles, state, model.dim)
     for layer in range(model.layers):
         if learned:
-            step_gradients(tiles, dstate, layer, last_eta, count, model)
+            step_gradients(tiles, state, dstate, layer, count, model)
         else:
             tiles.layered[layer, DINPUTS] = 0
             tiles.layered[layer, DGRADIENTS] = 0
     for layer in range(last, -1, -1):
-        answer_gradients(tiles, state, layer, model)
+        answer_gradients(tiles, state, dstate, layer, model)
     for layer in range(last):
         chain_gradients(tiles, state, layer, model)
-    loss_gradients(tiles, model)
+    loss_gradients(tiles, state, model)
     for layer in range(last, -1, -1):
         layer_gradients(tiles, state, layer, model)
         state_gradients(tiles, dstate, layer, model)
@@ -99,14 +98,16 @@ def mini_batch_gradients(
         dkeys, dtargets = tiles.layered[0, DINPUTS, p], tiles.single[DTARGETS, p]
         for d in range(model.dim):
             put(dkeys, d, row(dkeys, d) + row(dtargets, d))
+        add_totals(dstate.rows[LN_W], tiles.single[DLN_W, p], model.dim)
+        add_totals(dstate.rows[LN_B], tiles.single[DLN_B, p], model.dim)
 
 
 @jit
-def output_gradients(tiles: Any, dim: int) -> None:
+def output_gradients(tiles: Any, state: Any, dim: int) -> None:
     """Go back through q + LN(answer): the layer norm's parameters, and the answer."""
     layers = tiles.layered.shape[0] - 1
-    per_dim, vector = number(1.0 / dim, tiles.norm), vector_length(tiles.norm)
-    ln_w = tiles.norm[LN_W]
+    per_dim, vector = number(1.0 / dim, tiles.rows), vector_length(tiles.rows)
+    ln_w = state.rows[LN_W]
     for p in range(tiles.single.shape[1]):
         upstreams, answers = tiles.single[DOUTPUT, p], tiles.layered[layers, ANSWERS, p]
         danswers = tiles.layered[layers - 1, DANSWERS, p]
@@ -118,8 +119,8 @@ def output_gradients(tiles: Any, dim: int) -> None:
             total += scaled
             projection += scaled * normed
             put(danswers, d, scaled)
-            put(dln_w, d, row(dln_w, d) + upstream * normed)
-            put(dln_b, d, row(dln_b, d) + upstream)
+            put(dln_w, d, upstream * normed)
+            put(dln_b, d, upstream)
         mean, share = total * per_dim, projection * per_dim
         inverse_std = load(tiles.rows[ANSWER_INVERSE_STD], p * vector)
         for d in range(dim):
@@ -128,9 +129,7 @@ def output_gradients(tiles: Any, dim: int) -> None:
 
 
 @jit
-def step_gradients(
-    tiles: Any, dstate: Any, layer: int, last_eta: Any, count: int, model: Any
-) -> None:
+def step_gradients(tiles: Any, state: Any, dstate: Any, layer: int, count: int, model: Any) -> None:
     """Go back through W' = W - (e * x)^T g, b' = b - e^T g, e_j = last_eta * lr_j.
 
     First of all, while the gradient of the state is still that of W' and b'.
@@ -140,6 +139,7 @@ def step_gradients(
     push(own[DGRADIENTS], dstate.weights, layer, own[INPUTS], model, True)
     pull(own[DINPUTS], dstate.weights, layer, own[GRADIENTS], model, True)
     rates, drates = tiles.rows[RATES], tiles.rows[DRATES]
+    last_eta = state.rows[TOKEN_ETA, count - 1]
     for p in range(tiles.layered.shape[2]):
         gradients, dgradients, dinputs = own[GRADIENTS, p], own[DGRADIENTS, p], own[DINPUTS, p]
         rate, dstep = load(rates, p * vector), zeros(gradients)
@@ -151,11 +151,11 @@ def step_gradients(
         for i in range(inputs):
             put(dinputs, i, row(dinputs, i) * step)
         store(drates, p * vector, load(drates, p * vector) - dstep * last_eta)
-        tiles.rows[DETA, count - 1] -= total_of(dstep * rate)
+        dstate.rows[TOKEN_ETA, count - 1] -= total_of(dstep * rate)
 
 
 @jit
-def answer_gradients(tiles: Any, state: Any, layer: int, model: Any) -> None:
+def answer_gradients(tiles: Any, state: Any, dstate: Any, layer: int, model: Any) -> None:
     """Go back through a layer on the way of the queries, q W + b - (eta * (1 + q x^T)) g.
 
     But for the first layer's q W: its weight is read for the keys as well, at the end.
@@ -169,7 +169,7 @@ def answer_gradients(tiles: Any, state: Any, layer: int, model: Any) -> None:
         *(dattention, square, own[GRADIENTS], height, True, own[DANSWERS], height),
         *(panels, tokens, outputs, True),
     )
-    correction_gradients(tiles, squares[ATTENTIONS, layer])
+    correction_gradients(tiles, state, dstate, squares[ATTENTIONS, layer])
     flip(flipped, squares[CORRECTIONS, layer])
     multiply(
         *(own[DGRADIENTS], height, own[DANSWERS], height, False, flipped, square),
@@ -206,17 +206,17 @@ def flip(out: Any, square: Any) -> None:
 
 
 @jit
-def correction_gradients(tiles: Any, attention: Any) -> None:
+def correction_gradients(tiles: Any, state: Any, dstate: Any, attention: Any) -> None:
     """Go back through eta_ij * (1 + q_i . x_j): both step sizes, and the attention.
 
     DATTENTION holds danswer_i . g_j, minus the gradient of the correction that is subtracted.
     """
     panels, tokens, vector = attention.shape
-    rates, drates, deta = tiles.rows[RATES], tiles.rows[DRATES], tiles.rows[DETA]
+    rates, drates, deta = tiles.rows[RATES], tiles.rows[DRATES], dstate.rows[TOKEN_ETA]
     for p in range(panels):
         dattention, a = tiles.squares[DATTENTION, 0, p], attention[p]
         causal, steps = tiles.squares[CAUSAL, 0, p], tiles.squares[STEPS, 0, p]
-        total, token_eta = load(deta, p * vector), load(tiles.rows[TOKEN_ETA], p * vector)
+        total, token_eta = load(deta, p * vector), load(state.rows[TOKEN_ETA], p * vector)
         for j in range(tokens):
             product, rate = row(dattention, j), spread(rates, j)
             through_eta = product * row(a, j) * row(causal, j)
@@ -266,9 +266,8 @@ def state_gradients(tiles: Any, dstate: Any, layer: int, model: Any) -> None:
     own, bias, outputs = tiles.layered[layer], dstate.biases[layer], width_out(model, layer)
     kinds, panels, width, vector = own.shape
     for p in range(panels):
-        danswers, dkeys = own[DANSWERS, p], own[DKEYS, p]
-        for o in range(outputs):
-            bias[o] += total_of(row(danswers, o) + row(dkeys, o))
+        add_totals(bias, own[DANSWERS, p], outputs)
+        add_totals(bias, own[DKEYS, p], outputs)
     together = own.reshape((kinds * panels, width, vector))
     if layer == 0:
         factors = together[DANSWERS * panels : (DKEYS + 1) * panels]
@@ -283,10 +282,10 @@ def state_gradients(tiles: Any, dstate: Any, layer: int, model: Any) -> None:
 
 
 @jit
-def loss_gradients(tiles: Any, model: Any) -> None:
+def loss_gradients(tiles: Any, state: Any, model: Any) -> None:
     """Go back through g_L, the gradient of the inner loss: its layer norm, target and z_L."""
-    last, dim, vector = model.layers - 1, model.dim, vector_length(tiles.norm)
-    ln_w, ln_b, per_dim = tiles.norm[LN_W], tiles.norm[LN_B], number(1.0 / dim, tiles.norm)
+    last, dim, vector = model.layers - 1, model.dim, vector_length(tiles.rows)
+    ln_w, ln_b, per_dim = state.rows[LN_W], state.rows[LN_B], number(1.0 / dim, tiles.rows)
     for p in range(tiles.single.shape[1]):
         normed, targets = tiles.layered[last + 1, INPUTS, p], tiles.single[TARGETS, p]
         upstreams, dkeys = tiles.layered[last, DGRADIENTS, p], tiles.layered[last, DKEYS, p]

@@ -11,7 +11,7 @@ from ttt_kernels.cpu.arrays import array_of, empty, flat_array_of, sequence_of
 from ttt_kernels.cpu.backward import Gradients, scan_back
 from ttt_kernels.cpu.backward import Upstream as Arrived
 from ttt_kernels.cpu.forward import Outputs, scan
-from ttt_kernels.cpu.state import make_state
+from ttt_kernels.cpu.state import group_size, make_states
 from ttt_kernels.cpu.threads import share
 from ttt_kernels.cpu.tiles import Model, make_tiles
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
@@ -35,13 +35,15 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
     kept = saved[1] if by_interval else nothing.view(batch, heads, 0, 1)
     sequence, interval, model = sequence_of(loop), loop.checkpoint_interval or 1, _model(loop)
     outputs = Outputs(flat_array_of(output), array_of(state), array_of(gradients), array_of(kept))
-    begin, like = array_of(start), sequence.lr
+    begin, like, size = array_of(start), sequence.lr, loop.mini_batch_size
     moments = None
     if loop.adam is None:
+        side_by_side = min(heads, group_size(model, size, like, 1))
 
         def work(first: int, last: int) -> None:
-            scratch = make_tiles(sequence, model), make_state(model, like)
-            scan(sequence, begin, outputs, *scratch, model, first, last, interval)
+            states = make_states(side_by_side, model, size, like)
+            tiles = make_tiles(sequence, model)
+            scan(sequence, begin, outputs, tiles, states, model, first, last, interval)
 
         share(work, batch * heads)
         if saved and not by_interval:
@@ -50,7 +52,7 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
         rows, adam = _adam(loop)
 
         def work(first: int, last: int) -> None:
-            scratch = make_tiles(sequence, model), make_scratch(model, like)
+            scratch = make_tiles(sequence, model), make_scratch(model, size, like)
             adam_scan(sequence, begin, adam, outputs, *scratch, model, first, last)
 
         share(work, batch * heads)
@@ -83,11 +85,12 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
         arrived = _arrived(loop, saved, upstream)
         interval = loop.checkpoint_interval or max(1, tokens // size)
         room = (0 if loop.checkpoint_interval is None else interval, *saved[0].shape[3:])
+        side_by_side = min(heads, group_size(model, size, like, 2))
 
         def work(first: int, last: int) -> None:
             tiles = make_tiles(sequence, model)
-            states = make_state(model, like), make_state(model, like)
-            scratch = np.empty(room, like.dtype)
+            states = tuple(make_states(side_by_side, model, size, like) for _ in range(2))
+            scratch = np.empty((side_by_side, *room), like.dtype)
             scan_back(
                 *(sequence, arrived, gradients, tiles, states, scratch, model),
                 *(first, last, interval),
@@ -98,10 +101,11 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
         arrived, (_, adam) = _arrived(loop, nothing, upstream), _adam(loop)
 
         def work(first: int, last: int) -> None:
-            scratch = make_tiles(sequence, model), make_scratch(model, like)
+            scratch = make_tiles(sequence, model), make_scratch(model, size, like)
+            dstates = make_states(1, model, size, like)
             adam_scan_back(
-                *(sequence, begin, adam, arrived, gradients, *scratch, make_state(model, like)),
-                *(model, first, last),
+                *(sequence, begin, adam, arrived, gradients, *scratch, dstates, model),
+                *(first, last),
             )
 
     share(work, batch * heads)
@@ -179,7 +183,9 @@ def _adam(loop: InnerLoop) -> tuple[list[Tensor], Adam]:
 
 def _moments(rows: list[Tensor], adam: Adam, loop: InnerLoop) -> AdamMoments:
     """The moments after all complete mini-batches, which the scan has left in place."""
-    first, second = (tuple(sum(_unpack(part, loop), [])) for part in rows)
+    first, second = (
+        tuple(part for parts in _unpack(each, loop) for part in parts) for each in rows
+    )
     return AdamMoments(first, second, adam.step + loop.q.shape[1] // loop.mini_batch_size)
 
 

@@ -10,12 +10,24 @@ import numpy as np
 
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.products import multiply
-from ttt_kernels.cpu.tiles import Model, aligned_zeros, padded, rows_of, width_in, width_out
+from ttt_kernels.cpu.tiles import (
+    LN_B,
+    LN_W,
+    TOKEN_ETA,
+    Model,
+    aligned_zeros,
+    padded,
+    rows_of,
+    width_in,
+    width_out,
+)
 from ttt_kernels.cpu.vector import VECTOR_BYTES, distance, vector_length
+
+_CACHE_BYTES = 1 << 19
 
 
 class State(NamedTuple):
-    """Weights and biases of one head, or gradients of theirs.
+    """What belongs to one head, or gradients of it; or that of several, with a first axis.
 
     Attributes:
         weights: (L, C' / V, F', V), the columns in panels and zeros as padding; the first layer's
@@ -23,21 +35,51 @@ class State(NamedTuple):
             vectors whose product updates a weight, the one that has to stand token by token is
             never wider than D if L <= 2.
         biases: (L, F').
+        rows: weight and bias of the layer norm, and token_eta, (3, any).
     """
 
     weights: Any
     biases: Any
+    rows: Any
 
 
-def make_state(model: Model, like: np.ndarray) -> State:
-    """Allocate a state of zeros; not compiled."""
+def group_size(model: Model, tokens: int, like: np.ndarray, states: int) -> int:
+    """Heads to be read side by side, mini-batch by mini-batch.
+
+    Tokens of different heads are neighbours in memory, (B, T, H, D), so that a head alone would
+    touch as many pages as all of them; but their states have to stay in the second cache.
+    """
+    one = make_states(1, model, tokens, like)
+    return max(1, _CACHE_BYTES // (states * sum(part.nbytes for part in one)))
+
+
+def make_states(count: int, model: Model, tokens: int, like: np.ndarray) -> State:
+    """Allocate states of zeros for mini-batches of so many tokens; not compiled."""
     lanes = VECTOR_BYTES // like.itemsize
     columns = padded(model.dim if model.layers <= 2 else max(model.dim, model.hidden))
     width = padded(max(model.dim, model.hidden))
     return State(
-        aligned_zeros((model.layers, columns // lanes, width, lanes), like),
-        aligned_zeros((model.layers, width), like),
+        aligned_zeros((count, model.layers, columns // lanes, width, lanes), like),
+        aligned_zeros((count, model.layers, width), like),
+        aligned_zeros((count, 3, max(width, padded(tokens))), like),
     )
+
+
+@jit
+def pick(states: Any, place: int) -> Any:
+    """One of several."""
+    return State(states.weights[place], states.biases[place], states.rows[place])
+
+
+@jit
+def load_head(state: Any, sequence: Any, start: Any, head: int, model: Any) -> None:
+    """Load the state to start from, the layer norm and token_eta."""
+    read_state(state, start, model)
+    for d in range(model.dim):
+        state.rows[LN_W, d] = sequence.ln_w[head, d]
+        state.rows[LN_B, d] = sequence.ln_b[head, d]
+    for i in range(len(sequence.token_eta)):
+        state.rows[TOKEN_ETA, i] = sequence.token_eta[i]
 
 
 @jit
@@ -48,6 +90,8 @@ def read_state(state: Any, numbers: Any, model: Any) -> None:
     """
     at, vector = 0, state.weights.shape[3]
     state.weights[:] = 0
+    state.biases[:] = 0
+    state.rows[:] = 0
     for layer in range(model.layers):
         inputs, outputs = width_in(model, layer), width_out(model, layer)
         for i in range(inputs):

@@ -41,18 +41,19 @@ ANSWERS, DPULLED, INPUTS, DANSWERS, DKEYS = range(5)
 # g_{l+1} W_{l+1}^T; gradients of x_l and of g_l.
 SLOPES, CURVATURES, ANSWER_SLOPES, GRADIENTS, PULLED, DINPUTS, DGRADIENTS = range(5, 12)
 # Single tiles: v - k; anything. Gradients: of the output, then of q; of k, as far as through v - k;
-# of the layer norm, where each token's lane holds a part of the sum over all mini-batches.
+# of the layer norm, where each token's lane holds its part.
 TARGETS, SCALED, DOUTPUT, DTARGETS, DLN_W, DLN_B = range(6)
 # Tokens by tokens, key j by query i: 1 + x_j . q_i, of every layer; that times -eta_ij. In the
 # first layer's place: token_eta_i for j <= i, else 0; ones there; the gradient of x_j . q_i; a
 # transpose.
 ATTENTIONS, CORRECTIONS, STEPS, CAUSAL, DATTENTION, FLIPPED = range(6)
-# Rows of one number for each token: lr_j; token_eta; 1 / std of z_L, keys and queries; gradients.
-RATES, TOKEN_ETA, INVERSE_STD, ANSWER_INVERSE_STD, DRATES, DETA = range(6)
+# Rows of one number for each token: lr_j and its gradient; 1 / std of z_L, keys and queries.
+RATES, DRATES, INVERSE_STD, ANSWER_INVERSE_STD = range(4)
 # Panels by token, a row for each token and a panel for so many features: queries and below them
 # keys; the g of a step, or three factors of the gradient of a weight; anything.
 TOKENS, GROWTH, OTHER = range(3)
-LN_W, LN_B = range(2)
+# Rows of a head; see `state`.
+LN_W, LN_B, TOKEN_ETA = range(3)
 
 
 class Sequence(NamedTuple):
@@ -109,7 +110,6 @@ class Tiles(NamedTuple):
         squares: (kinds, L, P, M', V).
         rows: (kinds, M').
         by_token: (kinds, W' / V, 3 M', V).
-        norm: layer norm of the head, (2, W').
     """
 
     layered: Any
@@ -117,7 +117,6 @@ class Tiles(NamedTuple):
     squares: Any
     rows: Any
     by_token: Any
-    norm: Any
 
 
 def padded(size: int) -> int:
@@ -161,14 +160,14 @@ def make_tiles(sequence: Sequence, model: Model) -> Tiles:
         aligned_zeros((model.layers + 1, 12, panels, width, lanes), like),
         aligned_zeros((6, panels, width, lanes), like),
         aligned_zeros((6, model.layers, panels, tokens, lanes), like),
-        aligned_zeros((6, tokens), like),
+        aligned_zeros((4, tokens), like),
         aligned_zeros((3, width // lanes, 3 * tokens, lanes), like),
-        aligned_zeros((2, width), like),
     )
-    tiles.rows[TOKEN_ETA, :size] = sequence.token_eta
+    token_eta = np.zeros(tokens, like.dtype)
+    token_eta[:size] = sequence.token_eta
     causal = np.triu(np.ones((tokens, tokens))).reshape(tokens, panels, lanes).swapaxes(0, 1)
     tiles.squares[CAUSAL, 0] = causal
-    tiles.squares[STEPS, 0] = causal * tiles.rows[TOKEN_ETA].reshape(panels, 1, lanes)
+    tiles.squares[STEPS, 0] = causal * token_eta.reshape(panels, 1, lanes)
     return tiles
 
 
@@ -179,24 +178,16 @@ def number(value: float, like: Any) -> Any:
 
 
 @jit
-def load_norm(sequence: Any, tiles: Any, head: int) -> None:
-    """Load the layer norm of a head."""
-    for d in range(sequence.ln_w.shape[1]):
-        tiles.norm[LN_W, d] = sequence.ln_w[head, d]
-        tiles.norm[LN_B, d] = sequence.ln_b[head, d]
-
-
-@jit
 def load_mini_batch(
-    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int, ahead: int
+    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int, following: Any
 ) -> None:
-    """Fill the tiles with `count` tokens from `start` on; those `ahead` of them are next."""
+    """Fill the tiles with `count` tokens from `start` on; what is `following` is read next."""
     dim, tokens = sequence.ln_w.shape[1], tiles.rows.shape[1]
     together, values = tiles.by_token[TOKENS], tiles.by_token[OTHER]
     q, k, v = sequence.steps[0], sequence.steps[1], sequence.steps[2]
-    load_tokens(together, 0, tokens, sequence.q, q, batch, head, start, count, ahead, dim)
-    load_tokens(together, tokens, tokens, sequence.k, k, batch, head, start, count, ahead, dim)
-    load_tokens(values, 0, tokens, sequence.v, v, batch, head, start, count, ahead, dim)
+    load_tokens(together, 0, tokens, sequence.q, q, batch, head, start, count, following, dim)
+    load_tokens(together, tokens, tokens, sequence.k, k, batch, head, start, count, following, dim)
+    load_tokens(values, 0, tokens, sequence.v, v, batch, head, start, count, following, dim)
     targets, keys = tiles.single[TARGETS], tiles.layered[0, INPUTS]
     by_feature(tiles.layered[0, ANSWERS], together, 0, dim)
     by_feature(keys, together, tokens, dim)
@@ -218,16 +209,18 @@ def load_tokens(
     head: int,
     start: int,
     count: int,
-    ahead: int,
+    following: Any,
     dim: int,
 ) -> None:
     """Read tokens of a flat array into the rows of panels by token, from the row `first` on.
 
-    `steps` lead to the next sequence, token and head. The tokens `ahead` further on are read next.
-    They lie a page apart, so without being asked for they would be waited for, one after the other.
+    `steps` lead to the next sequence, token and head. The tokens `following`, a head and its first
+    token, are read next. They lie a page apart, so without being asked for they would be waited
+    for, one after the other.
     """
     vector, line = vector_length(out), _LINE_BYTES // out.itemsize
     whole, height = dim // vector * vector, out.shape[1] * vector
+    ahead = (following[0] - head) * steps[2] + (following[1] - start) * steps[1]
     for i in range(tokens):
         place = batch * steps[0] + (start + (i if i < count else 0)) * steps[1] + head * steps[2]
         at = (first + i) * vector
@@ -235,7 +228,7 @@ def load_tokens(
             store(out, at, load(source, place + d))
             at += height
         for d in range(0, dim, line):
-            prefetch(source, place + ahead * steps[1] + d)
+            prefetch(source, place + ahead + d)
         for d in range(whole, dim):
             out[whole // vector, first + i, d - whole] = source[place + d]
 
@@ -281,6 +274,14 @@ def subtract(tile: Any, terms: Any, rows: int) -> None:
         out, other = tile[p], terms[p]
         for d in range(rows):
             put(out, d, row(out, d) - row(other, d))
+
+
+@jit
+def next_of(program: int, begin: int, end: int, heads: int, start: int, ahead: int) -> Any:
+    """The head and the first token of the mini-batch after one of a group of heads."""
+    if program + 1 < end:
+        return (program + 1) % heads, start
+    return begin % heads, start + ahead
 
 
 @jit

@@ -220,6 +220,32 @@ def total_of(typing_context: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def totals_of(typing_context: Any, panel: Any, index: Any) -> Any:
+    """Sums of the lanes of as many rows as a vector has lanes, from the row `index` on.
+
+    Each pass turns two vectors of sums into one of sums of half as many numbers.
+    """
+    del typing_context, index
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count, size = sig.return_type.count, sig.args[0].dtype.bitwidth // 8
+        start = _row_start(builder, sig, args[1])
+        sums = []
+        for n in range(count):
+            index = builder.add(start, INDEX(n * count))
+            place = _place(context, builder, sig.args[0], args[0], index)
+            sums.append(builder.load(place, align=size))
+        bit = count // 2
+        while bit:
+            pairs = [_swap_lanes(builder, sums[n], sums[n + bit], bit) for n in range(bit)]
+            sums = [builder.fadd(low, high) for low, high in pairs]
+            bit //= 2
+        return sums[0]
+
+    return Vector(panel.dtype)(panel, types.intp), emit
+
+
+@intrinsic
 def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
     """Ask for the number at an index of flat memory, or where that would be, to come near."""
     del typing_context, index
