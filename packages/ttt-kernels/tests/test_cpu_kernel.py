@@ -8,7 +8,6 @@ from inner_inputs import InnerInputs, make_inputs
 from torch import Tensor
 
 from ttt_kernels.cpu.kernel import CpuKernel
-from ttt_kernels.cpu.linear_forward import GROUP
 from ttt_kernels.kernel import ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters
 from ttt_kernels.reference.kernel import ReferenceKernel

@@ -84,7 +84,8 @@ def adam_scan(
             load_mini_batch(sequence, tiles, batch, head, at, count, (head, at + size))
             learn(tiles, state, sequence.eps, model)
             answer(tiles, state, sequence.eps, model)
-            write_output(sequence, tiles, state, outputs.output, batch, head, at, count)
+            place, step = ((batch * tokens + at) * heads + head) * model.dim, heads * model.dim
+            write_output(tiles, state, outputs.output, place, step, count, model.dim)
             if count == size:
                 take_step(sequence, adam, tiles, scratch, at // size + 1, model)
         write_state(adam.first[batch, head], pick(scratch.first, 0), model)
@@ -124,7 +125,7 @@ def adam_scan_back(
             learn(tiles, state, sequence.eps, model)
             recall(tiles, state, sequence.eps, sequence.token_eta, False, model)
             mini_batch_gradients(tiles, state, dstate, count, False, model)
-            write_tokens(gradients, tiles, batch, head, at, count)
+            write_tokens(gradients, tiles, batch, head, at, count, model.dim)
             if count == size:
                 take_step(sequence, adam, tiles, scratch, at // size + 1, model)
         end_head(gradients, dstate, batch, head, model)

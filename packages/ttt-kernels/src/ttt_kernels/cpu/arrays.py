@@ -1,5 +1,6 @@
 """From torch to what compiled code takes: arrays of one type that share the tensors' memory."""
 
+import math
 from collections.abc import Sequence as Listed
 
 import numpy as np
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from ttt_kernels.cpu.tiles import Sequence
 from ttt_kernels.kernel import InnerLoop
+
+_PAGE_BYTES = 1 << 21
 
 
 def sequence_of(loop: InnerLoop) -> Sequence:
@@ -29,12 +32,18 @@ def sequence_of(loop: InnerLoop) -> Sequence:
 
 
 def empty(shape: Listed[int], like: Tensor) -> Tensor:
-    """An empty tensor of the dtype of another, as NumPy allocates it.
+    """An empty tensor of the dtype of another, from the border of a large page on.
 
-    It asks for large pages, of which a result of some megabytes touches a few; torch touches
-    thousands, and each costs as much as hundreds of multiplications.
+    For arrays of some megabytes NumPy asks for large pages, of which a few are touched here; torch
+    would touch thousands of small ones, each at the price of hundreds of products.
     """
-    return torch.from_numpy(np.empty(shape, like.detach().numpy().dtype))
+    dtype = like.detach().numpy().dtype
+    length = math.prod(shape) * dtype.itemsize
+    if length < _PAGE_BYTES:
+        return torch.from_numpy(np.empty(shape, dtype))
+    room = np.empty(length + _PAGE_BYTES, np.uint8)
+    start = -room.ctypes.data % _PAGE_BYTES
+    return torch.from_numpy(room[start : start + length].view(dtype).reshape(shape))
 
 
 def flat_array_of(tensor: Tensor) -> np.ndarray:

@@ -32,6 +32,7 @@ from ttt_kernels.cpu.tiles import (
     activate_with_slopes,
     by_feature,
     by_token,
+    claim_tokens,
     load_mini_batch,
     load_tokens,
     next_of,
@@ -165,6 +166,7 @@ def read_group_back(
                 load_mini_batch(sequence, tiles, batch, head, at, count, following)
                 load_upstream(upstream, tiles, batch, head, at, count, following, model.dim)
                 state, dstate = pick(states[0], program - begin), pick(states[1], program - begin)
+                claim_gradients(gradients, batch, head, at, count, model.dim)
                 learned = count == size
                 if learned:
                     load_gradients(kept[index - first], tiles, model)
@@ -172,7 +174,7 @@ def read_group_back(
                     learn(tiles, state, sequence.eps, model)
                 recall(tiles, state, sequence.eps, sequence.token_eta, learned, model)
                 mini_batch_gradients(tiles, state, dstate, count, learned, model)
-                write_tokens(gradients, tiles, batch, head, at, count)
+                write_tokens(gradients, tiles, batch, head, at, count, model.dim)
             at -= size
 
 
@@ -274,10 +276,24 @@ def recall(tiles: Any, state: Any, eps: Any, token_eta: Any, learned: bool, mode
 
 
 @jit
-def write_tokens(gradients: Any, tiles: Any, batch: int, head: int, start: int, count: int) -> None:
+def claim_gradients(
+    gradients: Any, batch: int, head: int, start: int, count: int, dim: int
+) -> None:
+    """Ask for the memory that `write_tokens` will write."""
+    _, tokens, heads = gradients.lr.shape
+    at = ((batch * tokens + start) * heads + head) * dim
+    claim_tokens(gradients.q, at, heads * dim, count, dim)
+    claim_tokens(gradients.k, at, heads * dim, count, dim)
+    claim_tokens(gradients.v, at, heads * dim, count, dim)
+
+
+@jit
+def write_tokens(
+    gradients: Any, tiles: Any, batch: int, head: int, start: int, count: int, dim: int
+) -> None:
     """Write the gradients of a mini-batch's tokens."""
     _, tokens, heads = gradients.lr.shape
-    dim, rows, dtargets = gradients.norm.shape[3], tiles.by_token[OTHER], tiles.single[DTARGETS]
+    rows, dtargets = tiles.by_token[OTHER], tiles.single[DTARGETS]
     at, step = ((batch * tokens + start) * heads + head) * dim, heads * dim
     by_token(rows, 0, tiles.single[DOUTPUT], dim)
     store_tokens(gradients.q, at, step, rows, 0, count, dim)

@@ -26,6 +26,7 @@ from ttt_kernels.cpu.tiles import (
     TOKENS,
     activate_with_slopes,
     by_token,
+    claim_tokens,
     load_mini_batch,
     multiply_rows,
     next_of,
@@ -128,10 +129,12 @@ def read_group(
             if index % interval == 0 and index // interval < spans:
                 write_state(outputs.kept[batch, head, index // interval], state, model)
             following = next_of(program, begin, end, heads, at, size)
+            place = ((batch * tokens + at) * heads + head) * model.dim
+            claim_tokens(outputs.output, place, heads * model.dim, count, model.dim)
             load_mini_batch(sequence, tiles, batch, head, at, count, following)
             learn(tiles, state, sequence.eps, model)
             answer(tiles, state, sequence.eps, model)
-            write_output(sequence, tiles, state, outputs.output, batch, head, at, count)
+            write_output(tiles, state, outputs.output, place, heads * model.dim, count, model.dim)
             if count == size:
                 if kept_gradients:
                     keep_gradients(outputs.gradients[batch, head, index], tiles, model)
@@ -234,18 +237,10 @@ def correct(tiles: Any, layer: int, model: Any) -> None:
 
 @jit
 def write_output(
-    sequence: Any,
-    tiles: Any,
-    state: Any,
-    output: Any,
-    batch: int,
-    head: int,
-    start: int,
-    count: int,
+    tiles: Any, state: Any, output: Any, start: int, step: int, count: int, dim: int
 ) -> None:
-    """Write q + LN(answer)."""
-    _, tokens, heads = sequence.lr.shape
-    dim, ln_w, ln_b = sequence.ln_w.shape[1], state.rows[LN_W], state.rows[LN_B]
+    """Write q + LN(answer) into rows of D numbers, `step` from one to the next."""
+    ln_w, ln_b = state.rows[LN_W], state.rows[LN_B]
     scaled = tiles.single[SCALED]
     for p in range(scaled.shape[0]):
         out, queries = scaled[p], tiles.layered[0, ANSWERS, p]
@@ -253,8 +248,7 @@ def write_output(
         for d in range(dim):
             put(out, d, row(queries, d) + (row(normed, d) * spread(ln_w, d) + spread(ln_b, d)))
     by_token(tiles.by_token[OTHER], 0, scaled, dim)
-    at = ((batch * tokens + start) * heads + head) * dim
-    store_tokens(output, at, heads * dim, tiles.by_token[OTHER], 0, count, dim)
+    store_tokens(output, start, step, tiles.by_token[OTHER], 0, count, dim)
 
 
 @jit

@@ -16,6 +16,7 @@ from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.vector import (
     VECTOR_BYTES,
+    claim,
     load,
     prefetch,
     put,
@@ -231,6 +232,14 @@ def load_tokens(
             prefetch(source, place + ahead + d)
         for d in range(whole, dim):
             out[whole // vector, first + i, d - whole] = source[place + d]
+
+
+@jit
+def claim_tokens(out: Any, start: int, step: int, count: int, dim: int) -> None:
+    """Ask for the memory that `store_tokens` will write; until it is near, a store is not done."""
+    for i in range(count):
+        for d in range(0, dim, _LINE_BYTES // out.itemsize):
+            claim(out, start + i * step + d)
 
 
 @jit

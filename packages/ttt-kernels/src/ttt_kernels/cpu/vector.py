@@ -245,20 +245,30 @@ def totals_of(typing_context: Any, panel: Any, index: Any) -> Any:
     return Vector(panel.dtype)(panel, types.intp), emit
 
 
-@intrinsic
-def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the number at an index of flat memory, or where that would be, to come near."""
-    del typing_context, index
+def _prefetch(to_write: int) -> Any:
+    """Make the function that asks for the number at an index, or where that would be."""
 
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data = data_of(context, builder, sig.args[0], args[0])
-        place = builder.bitcast(builder.gep(data, [args[1]]), _BYTES)
-        kind = ir.FunctionType(ir.VoidType(), [_BYTES, _LANE, _LANE, _LANE])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, _LANE(0), _LANE(2), _LANE(1)])  # read, second cache, data
-        return context.get_dummy_value()
+    @intrinsic
+    def ask(typing_context: Any, array: Any, index: Any) -> Any:
+        del typing_context, index
 
-    return types.void(array, types.intp), emit
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            data = data_of(context, builder, sig.args[0], args[0])
+            place = builder.bitcast(builder.gep(data, [args[1]]), _BYTES)
+            kind = ir.FunctionType(ir.VoidType(), [_BYTES, _LANE, _LANE, _LANE])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [place, _LANE(to_write), _LANE(2), _LANE(1)])  # second cache
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), emit
+
+    return ask
+
+
+prefetch = _prefetch(0)
+"""Ask for what is read soon."""
+claim = _prefetch(1)
+"""Ask for memory that is written soon."""
 
 
 @intrinsic
