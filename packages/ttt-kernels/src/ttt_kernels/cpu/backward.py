@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn
 from ttt_kernels.cpu.gradients import mini_batch_gradients
-from ttt_kernels.cpu.jit import entry, jit
-from ttt_kernels.cpu.state import load_head, pick, push_both, read_state, write_state
+from ttt_kernels.cpu.jit import entry, inlined, jit
+from ttt_kernels.cpu.state import load_head, pick, push, read_state, write_state
 from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
     ANSWER_SLOPES,
@@ -36,6 +36,7 @@ from ttt_kernels.cpu.tiles import (
     load_mini_batch,
     load_tokens,
     next_of,
+    rows_of,
     standardize,
     store_tokens,
     width_out,
@@ -120,8 +121,7 @@ def scan_back(
             dstate = pick(states[1], program - begin)
             read_state(dstate, upstream.state[batch, program % heads], model)
         read_group_back(
-            *(sequence, upstream, gradients, tiles, states, scratch, model),
-            *(begin, end, interval),
+            sequence, upstream, gradients, tiles, states, scratch, model, begin, end, interval
         )
         for program in range(begin, end):
             dstate = pick(states[1], program - begin)
@@ -129,7 +129,7 @@ def scan_back(
         begin = end
 
 
-@jit
+@inlined
 def read_group_back(
     sequence: Any,
     upstream: Any,
@@ -244,6 +244,8 @@ def load_gradients(kept: Any, tiles: Any, model: Any) -> None:
         width = width_out(model, layer)
         for p in range(tiles.layered.shape[2]):
             gradients, lane = tiles.layered[layer, GRADIENTS, p], p * vector
+            for o in range(width, rows_of(width)):  # what `learn` has left there
+                put(gradients, o, zeros(gradients))
             if lane + vector <= size:
                 for o in range(width):
                     put(gradients, o, load(kept, (first + o) * size + lane))
@@ -262,8 +264,8 @@ def recall(tiles: Any, state: Any, eps: Any, token_eta: Any, learned: bool, mode
         if learned:
             descend(tiles, state, layer, token_eta[len(token_eta) - 1], model)
         z, y = tiles.layered[layer + 1, INPUTS], tiles.layered[layer + 1, ANSWERS]
-        x, queries = tiles.layered[layer, INPUTS], tiles.layered[layer, ANSWERS]
-        push_both(z, y, state.weights, layer, x, queries, model)
+        push(z, state.weights, layer, tiles.layered[layer, INPUTS], model, True)
+        push(y, state.weights, layer, tiles.layered[layer, ANSWERS], model, True)
         correct(tiles, layer, model)
         bias, slopes = state.biases[layer], tiles.layered[layer, ANSWER_SLOPES]
         if layer < last:

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from ttt_kernels.cpu.activation import gelu_terms
-from ttt_kernels.cpu.jit import entry, jit
+from ttt_kernels.cpu.jit import entry, inlined, jit
 from ttt_kernels.cpu.products import multiply
-from ttt_kernels.cpu.state import grow, load_head, pick, pull, push, push_both, write_state
+from ttt_kernels.cpu.state import grow, load_head, pick, pull, push, write_state
 from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
     ANSWERS,
@@ -107,7 +107,7 @@ def scan(
         begin = end
 
 
-@jit
+@inlined
 def read_group(
     sequence: Any,
     outputs: Any,
@@ -144,18 +144,11 @@ def read_group(
 
 @jit
 def learn(tiles: Any, state: Any, eps: Any, model: Any) -> None:
-    """Compute g_l of each key: the gradient of the inner loss at the output of each layer.
-
-    On the way, what the first weight makes of the queries.
-    """
+    """Compute g_l of each key: the gradient of the inner loss at the output of each layer."""
     last = model.layers - 1
     for layer in range(model.layers):
         z, x = tiles.layered[layer + 1, INPUTS], tiles.layered[layer, INPUTS]
-        if layer == 0:
-            answers, queries = tiles.layered[1, ANSWERS], tiles.layered[0, ANSWERS]
-            push_both(z, answers, state.weights, 0, x, queries, model)
-        else:
-            push(z, state.weights, layer, x, model, True)
+        push(z, state.weights, layer, x, model, True)
         if layer < last:
             activate_with_slopes(z, state.biases[layer], tiles.layered[layer, SLOPES], model.hidden)
     loss_gradient(tiles, state, eps, model)
@@ -195,8 +188,7 @@ def answer(tiles: Any, state: Any, eps: Any, model: Any) -> None:
     last = model.layers - 1
     for layer in range(model.layers):
         y = tiles.layered[layer + 1, ANSWERS]
-        if layer > 0:
-            push(y, state.weights, layer, tiles.layered[layer, ANSWERS], model, True)
+        push(y, state.weights, layer, tiles.layered[layer, ANSWERS], model, True)
         correct(tiles, layer, model)
         if layer < last:
             bias = state.biases[layer]

@@ -8,7 +8,7 @@ from typing import Any
 from ttt_kernels.cpu.forward import add_totals
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.products import multiply
-from ttt_kernels.cpu.state import grow, pull, pull_both, push
+from ttt_kernels.cpu.state import grow, pull, push
 from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
     ANSWER_SLOPES,
@@ -156,10 +156,7 @@ def step_gradients(tiles: Any, state: Any, dstate: Any, layer: int, count: int, 
 
 @jit
 def answer_gradients(tiles: Any, state: Any, dstate: Any, layer: int, model: Any) -> None:
-    """Go back through a layer on the way of the queries, q W + b - (eta * (1 + q x^T)) g.
-
-    But for the first layer's q W: its weight is read for the keys as well, at the end.
-    """
+    """Go back through a layer on the way of the queries, q W + b - (eta * (1 + q x^T)) g."""
     own, squares = tiles.layered[layer], tiles.squares
     dattention, flipped = squares[DATTENTION, 0], squares[FLIPPED, 0]
     panels, tokens, vector = dattention.shape
@@ -184,10 +181,8 @@ def answer_gradients(tiles: Any, state: Any, dstate: Any, layer: int, model: Any
     if layer > 0:
         below = tiles.layered[layer - 1]
         dqueries = below[DANSWERS]
-        pull_both(
-            *(below[PULLED], dqueries, state.weights, layer, own[GRADIENTS], own[DANSWERS]),
-            *(model, True),
-        )
+        pull(below[PULLED], state.weights, layer, own[GRADIENTS], model, True)
+    pull(dqueries, state.weights, layer, own[DANSWERS], model, layer > 0)
     multiply(
         *(dqueries, height, own[INPUTS], height, False, dattention, square),
         *(panels, inputs, tokens, False),
@@ -246,13 +241,9 @@ def chain_gradients(tiles: Any, state: Any, layer: int, model: Any) -> None:
 def layer_gradients(tiles: Any, state: Any, layer: int, model: Any) -> None:
     """Go back through z = x W + b on the way of the keys, and through the gelu that made x."""
     own = tiles.layered[layer]
-    if layer == 0:
-        pull_both(
-            *(own[DINPUTS], tiles.single[DOUTPUT], state.weights, 0, own[DKEYS], own[DANSWERS]),
-            *(model, False),
-        )
-        return
     pull(own[DINPUTS], state.weights, layer, own[DKEYS], model, False)
+    if layer == 0:
+        return
     for p in range(tiles.layered.shape[2]):
         dinputs, slopes = own[DINPUTS, p], tiles.layered[layer - 1, SLOPES, p]
         below = tiles.layered[layer - 1, DKEYS, p]

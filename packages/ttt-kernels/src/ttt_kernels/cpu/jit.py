@@ -33,6 +33,7 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract", "nsz", "arcp"},
 }
+_ENTRY_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cfunc_wrapper": True}
 # Only compiled code calls them, so what would let Python call them is not compiled.
 _PART_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _log = logging.getLogger(__name__)
@@ -47,6 +48,15 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(**_PART_OPTIONS)(function)
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `jit`, for a large function with one caller: it becomes part of it.
+
+    Numba optimizes whatever a function calls along with it, level by level; so a level less saves
+    seconds.
+    """
+    return numba.njit(**_PART_OPTIONS, inline="always")(function)
+
+
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make compiled code out of a function that emits it, as `numba.extending.intrinsic`."""
     return numba.extending.intrinsic(function)
@@ -54,7 +64,7 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that Python calls, and keep it, with all it calls, on disk."""
-    compiled = numba.njit(**_OPTIONS)(function)
+    compiled = numba.njit(**_ENTRY_OPTIONS)(function)
     folder = Path(inspect.getfile(function)).parent
     if _own_directory(_cache_directory(), sources_digest(folder)) is not None:
         compiled._cache = _SourcesCache(function)  # what numba.njit(cache=True) does

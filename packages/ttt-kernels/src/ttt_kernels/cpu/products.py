@@ -20,7 +20,7 @@ from ttt_kernels.cpu.vector import INDEX, VECTOR_BYTES, Vector, broadcast, data_
 
 _MOST = 4 if VECTOR_BYTES == 64 else 2
 """Panels that are computed at a time, at most; processors without AVX-512 have 16 registers."""
-_ROWS = {4: 4, 2: 8, 1: 16} if VECTOR_BYTES == 64 else {4: 2, 2: 4, 1: 8}
+_ROWS = {_MOST: 4, 1: 16 if VECTOR_BYTES == 64 else 8}
 """Rows of a tile by the panels it goes over: as many sums as keep the adders busy, while each waits
 for its last result, and no more than there are registers."""
 
@@ -55,26 +55,27 @@ def multiply(
         fresh: start from zero instead of what `out` holds.
     """
     done = 0
-    while done + _MOST <= panels:
+    while done + _MOST <= panels and not flipped:
         _multiply_most(
-            out, done * out_step, out_step, a, a_step, flipped, b, done * b_step, b_step, rows,
-            inner, fresh,
-        )  # fmt: skip
+            *(out, done * out_step, out_step, a, a_step, b, done * b_step, b_step),
+            *(rows, inner, fresh),
+        )
         done += _MOST
-    if done + 2 <= panels:
-        _multiply_two(
-            out, done * out_step, out_step, a, a_step, flipped, b, done * b_step, b_step, rows,
-            inner, fresh,
-        )  # fmt: skip
-        done += 2
-    if done < panels:
-        _multiply_one(
-            out, done * out_step, out_step, a, a_step, flipped, b, done * b_step, b_step, rows,
-            inner, fresh,
-        )  # fmt: skip
+    while done < panels:
+        if flipped:
+            _multiply_flipped(
+                *(out, done * out_step, out_step, a, a_step, b, done * b_step, b_step),
+                *(rows, inner, fresh),
+            )
+        else:
+            _multiply_one(
+                *(out, done * out_step, out_step, a, a_step, b, done * b_step, b_step),
+                *(rows, inner, fresh),
+            )
+        done += 1
 
 
-def _multiply_panels(panels: int) -> Any:
+def _multiply_panels(panels: int, *, flipped: bool) -> Any:
     """Make the function that computes a product over that many panels."""
 
     @intrinsic
@@ -85,7 +86,6 @@ def _multiply_panels(panels: int) -> Any:
         out_step: Any,
         a: Any,
         a_step: Any,
-        flipped: Any,
         b: Any,
         b_at: Any,
         b_step: Any,
@@ -94,61 +94,38 @@ def _multiply_panels(panels: int) -> Any:
         fresh: Any,
     ) -> Any:
         del typing_context
-        arguments = (
-            *(out, out_at, out_step, a, a_step, flipped, b, b_at, b_step, rows, inner, fresh),
-        )
-        return types.void(*arguments), partial(_emit_product, panels)
+        arguments = out, out_at, out_step, a, a_step, b, b_at, b_step, rows, inner, fresh
+        return types.void(*arguments), partial(_emit_product, panels, flipped)
 
     return multiply_panels
 
 
-_multiply_most = _multiply_panels(_MOST)
-_multiply_two = _multiply_panels(2)
-_multiply_one = _multiply_panels(1)
+_multiply_most = _multiply_panels(_MOST, flipped=False)
+_multiply_one = _multiply_panels(1, flipped=False)
+_multiply_flipped = _multiply_panels(1, flipped=True)
 
 
-def _emit_product(panels: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _emit_product(
+    panels: int, flipped: bool, context: Any, builder: Any, signature: Any, arguments: Any
+) -> Any:
     """Call the function of a tile for tile after tile, down the rows."""
-    out, out_at, out_step, a, a_step, flipped, b, b_at, b_step, rows, inner, fresh = arguments
+    out, out_at, out_step, a, a_step, b, b_at, b_step, rows, inner, fresh = arguments
     number = signature.args[0].dtype
     vector = context.get_value_type(Vector(number))
-    lanes = vector.count
-    tile_rows = min(_ROWS[panels], lanes)
+    lanes = INDEX(vector.count)
+    tile_rows = min(_ROWS[panels], vector.count)
     out = builder.gep(data_of(context, builder, signature.args[0], out), [out_at])
     a = data_of(context, builder, signature.args[3], a)
-    b = builder.gep(data_of(context, builder, signature.args[6], b), [b_at])
-    flipped, fresh = (builder.trunc(each, ir.IntType(1)) if each.type.width > 1 else each
-                      for each in (flipped, fresh))  # fmt: skip
-    with builder.if_else(flipped) as (then, otherwise):
-        for branch, turned in ((then, True), (otherwise, False)):
-            with branch:
-                function = _tile(builder.module, tile_rows, panels, vector, number.bitwidth, turned)
-                loop = cgutils.for_range_slice(
-                    builder, INDEX(0), rows, INDEX(tile_rows), intp=INDEX
-                )
-                with loop as (row, _):
-                    first = builder.mul(row, INDEX(lanes))
-                    if turned:
-                        panel, lane = (
-                            builder.sdiv(row, INDEX(lanes)),
-                            builder.srem(row, INDEX(lanes)),
-                        )
-                        a_row = builder.add(builder.mul(panel, a_step), lane)
-                    else:
-                        a_row = first
-                    builder.call(
-                        function,
-                        [
-                            builder.gep(out, [first]),
-                            out_step,
-                            builder.gep(a, [a_row]),
-                            a_step,
-                            b,
-                            b_step,
-                            inner,
-                            fresh,
-                        ],
-                    )
+    b = builder.gep(data_of(context, builder, signature.args[5], b), [b_at])
+    function = _tile(builder.module, tile_rows, panels, vector, number.bitwidth, flipped)
+    loop = cgutils.for_range_slice(builder, INDEX(0), rows, INDEX(tile_rows), intp=INDEX)
+    with loop as (row, _):
+        start = first = builder.mul(row, lanes)
+        if flipped:
+            panel = builder.mul(builder.sdiv(row, lanes), a_step)
+            start = builder.add(panel, builder.srem(row, lanes))
+        places = builder.gep(out, [first]), out_step, builder.gep(a, [start]), a_step, b, b_step
+        builder.call(function, [*places, inner, fresh])
     return context.get_dummy_value()
 
 

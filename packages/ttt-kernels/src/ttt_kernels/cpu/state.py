@@ -21,9 +21,9 @@ from ttt_kernels.cpu.tiles import (
     width_in,
     width_out,
 )
-from ttt_kernels.cpu.vector import VECTOR_BYTES, distance, vector_length
+from ttt_kernels.cpu.vector import VECTOR_BYTES, vector_length
 
-_CACHE_BYTES = 1 << 19
+CACHE_BYTES = 1 << 19
 
 
 class State(NamedTuple):
@@ -50,7 +50,7 @@ def group_size(model: Model, tokens: int, like: np.ndarray, states: int) -> int:
     touch as many pages as all of them; but their states have to stay in the second cache.
     """
     one = make_states(1, model, tokens, like)
-    return max(1, _CACHE_BYTES // (states * sum(part.nbytes for part in one)))
+    return max(1, CACHE_BYTES // (states * sum(part.nbytes for part in one)))
 
 
 def make_states(count: int, model: Model, tokens: int, like: np.ndarray) -> State:
@@ -122,72 +122,34 @@ def write_state(numbers: Any, state: Any, model: Any) -> None:
 
 @jit
 def push(out: Any, weights: Any, layer: int, tile: Any, model: Any, fresh: bool) -> None:
-    """Compute W^T x for the x of each token."""
-    height = tile.shape[1] * tile.shape[2]
-    _through(out, height, weights, layer, True, tile, height, tile.shape[0], model, fresh)
+    """Compute W^T x for the x of each token, added to what `out` holds unless it is `fresh`."""
+    _through(out, weights, layer, layer > 0, tile, model, True, fresh)
 
 
 @jit
 def pull(out: Any, weights: Any, layer: int, tile: Any, model: Any, fresh: bool) -> None:
     """Compute W g for the g of each token."""
-    height = tile.shape[1] * tile.shape[2]
-    _through(out, height, weights, layer, False, tile, height, tile.shape[0], model, fresh)
-
-
-@jit
-def push_both(
-    outs: Any, others: Any, weights: Any, layer: int, tiles: Any, beside: Any, model: Any
-) -> None:
-    """As `push`, of two tiles at once: the weight is read once."""
-    for p in range(tiles.shape[0]):
-        out_step, step = distance(outs, others), distance(tiles, beside)
-        _through(outs[p], out_step, weights, layer, True, tiles[p], step, 2, model, True)
-
-
-@jit
-def pull_both(
-    outs: Any,
-    others: Any,
-    weights: Any,
-    layer: int,
-    tiles: Any,
-    beside: Any,
-    model: Any,
-    fresh: bool,
-) -> None:
-    """As `pull`, of two tiles at once: the weight is read once."""
-    for p in range(tiles.shape[0]):
-        out_step, step = distance(outs, others), distance(tiles, beside)
-        _through(outs[p], out_step, weights, layer, False, tiles[p], step, 2, model, fresh)
+    _through(out, weights, layer, layer == 0, tile, model, False, fresh)
 
 
 @jit
 def _through(
     out: Any,
-    out_step: int,
     weights: Any,
     layer: int,
-    forward: bool,
+    flipped: bool,
     tile: Any,
-    step: int,
-    panels: int,
     model: Any,
+    forward: bool,
     fresh: bool,
 ) -> None:
     _, _, height, vector = weights.shape
     inputs, outputs = rows_of(width_in(model, layer)), rows_of(width_out(model, layer))
+    rows, inner = (outputs, inputs) if forward else (inputs, outputs)
+    panels, step = tile.shape[0], tile.shape[1] * vector
     multiply(
-        out,
-        out_step,
-        weights[layer],
-        height * vector,
-        forward == (layer > 0),  # whether the weight has to be read by columns
-        tile,
-        step,
-        panels,
-        outputs if forward else inputs,
-        inputs if forward else outputs,
-        fresh,
+        *(out, step, weights[layer], height * vector, flipped, tile, step),
+        *(panels, rows, inner, fresh),
     )
 
 

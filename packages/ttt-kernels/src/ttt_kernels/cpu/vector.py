@@ -187,22 +187,6 @@ def spread(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def distance(typing_context: Any, first: Any, second: Any) -> Any:
-    """Numbers from the beginning of one array to that of another of its type."""
-    del typing_context
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        places = [
-            builder.ptrtoint(data_of(context, builder, kind, value), INDEX)
-            for kind, value in zip(sig.args, args, strict=True)
-        ]
-        size = INDEX(sig.args[0].dtype.bitwidth // 8)
-        return builder.sdiv(builder.sub(places[1], places[0]), size, flags=("exact",))
-
-    return types.intp(first, second), emit
-
-
-@intrinsic
 def total_of(typing_context: Any, vector: Any) -> Any:
     """Sum of the lanes."""
     del typing_context
