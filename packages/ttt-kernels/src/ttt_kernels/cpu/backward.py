@@ -8,7 +8,7 @@ again from one state to the next.
 
 from typing import Any, NamedTuple
 
-from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn
+from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn, loss_gradient
 from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, inlined, jit
 from ttt_kernels.cpu.state import load_head, pick, push, read_state, write_state
@@ -51,7 +51,7 @@ class Upstream(NamedTuple):
         output: gradient of the output, as `Sequence.q`.
         steps: numbers from one sequence, token and head to the next in `output`, (3,).
         state: of the final state, (B, H, S).
-        gradients: g as `forward.Outputs`; N is 0 if states were kept.
+        gradients: as `forward.Outputs`; N is 0 if states were kept.
         kept: states to start a span of mini-batches from, (B, H, K, S); with `gradients` K is 1 and
             it is the final state.
     """
@@ -169,7 +169,7 @@ def read_group_back(
                 claim_gradients(gradients, batch, head, at, count, model.dim)
                 learned = count == size
                 if learned:
-                    load_gradients(kept[index - first], tiles, model)
+                    load_gradients(kept[index - first], tiles, state, model)
                 else:
                     learn(tiles, state, sequence.eps, model)
                 recall(tiles, state, sequence.eps, sequence.token_eta, learned, model)
@@ -237,43 +237,49 @@ def load_upstream(
 
 
 @jit
-def load_gradients(kept: Any, tiles: Any, model: Any) -> None:
-    """Read what `forward.keep_gradients` wrote."""
+def load_gradients(kept: Any, tiles: Any, state: Any, model: Any) -> None:
+    """Read what `forward.keep_gradients` wrote, and compute g_L."""
     first, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
     for layer in range(model.layers):
-        width = width_out(model, layer)
-        for p in range(tiles.layered.shape[2]):
-            gradients, lane = tiles.layered[layer, GRADIENTS, p], p * vector
+        width, last = width_out(model, layer), layer == model.layers - 1
+        tile = tiles.layered[layer + 1, INPUTS] if last else tiles.layered[layer, GRADIENTS]
+        for p in range(tile.shape[0]):
+            panel, lane = tile[p], p * vector
             for o in range(width, rows_of(width)):  # what `learn` has left there
-                put(gradients, o, zeros(gradients))
+                put(panel, o, zeros(panel))
             if lane + vector <= size:
                 for o in range(width):
-                    put(gradients, o, load(kept, (first + o) * size + lane))
+                    put(panel, o, load(kept, (first + o) * size + lane))
             else:
                 for o in range(width):
                     for j in range(lane, size):
-                        gradients[o, j - lane] = kept[first + o, j]
+                        panel[o, j - lane] = kept[first + o, j]
         first += width
+    for j in range(size):
+        tiles.rows[INVERSE_STD, j] = kept[first, j]
+    loss_gradient(tiles, state, model)
 
 
 @jit
 def recall(tiles: Any, state: Any, eps: Any, token_eta: Any, learned: bool, model: Any) -> None:
-    """Undo the step of a mini-batch, if it is complete, and compute again what came of its g."""
+    """Undo the step of a mini-batch, if it is complete, and compute again what came of its g.
+
+    Of the keys all but z_L, which is at hand already.
+    """
     last = model.layers - 1
     for layer in range(model.layers):
         if learned:
             descend(tiles, state, layer, token_eta[len(token_eta) - 1], model)
         z, y = tiles.layered[layer + 1, INPUTS], tiles.layered[layer + 1, ANSWERS]
-        push(z, state.weights, layer, tiles.layered[layer, INPUTS], model, True)
         push(y, state.weights, layer, tiles.layered[layer, ANSWERS], model, True)
         correct(tiles, layer, model)
         bias, slopes = state.biases[layer], tiles.layered[layer, ANSWER_SLOPES]
         if layer < last:
+            push(z, state.weights, layer, tiles.layered[layer, INPUTS], model, True)
             own = tiles.layered[layer]
             activate(z, bias, own[SLOPES], own[CURVATURES], model.hidden)
             activate_with_slopes(y, bias, slopes, model.hidden)
         else:
-            standardize(z, bias, tiles.rows[INVERSE_STD], model.dim, eps)
             standardize(y, bias, tiles.rows[ANSWER_INVERSE_STD], model.dim, eps)
 
 

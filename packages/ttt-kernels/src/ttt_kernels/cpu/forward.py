@@ -55,8 +55,9 @@ class Outputs(NamedTuple):
     Attributes:
         output: the numbers of (B, T, H, D).
         state: after the last complete mini-batch, (B, H, S); see `state`.
-        gradients: g of every complete mini-batch, (B, H, N, G, M) with G = (L - 1) F + D, layer
-            after layer; N is 0 if they are not wanted.
+        gradients: what g of every complete mini-batch comes from, (B, H, N, G, M) with
+            G = (L - 1) F + D + 1: g_1 to g_{L-1}, the standardized z_L and its 1 / std; N is 0 if
+            they are not wanted.
         kept: states every `interval` mini-batches, at least the first, (B, H, K, S); K is 0 if they
             are not wanted.
     """
@@ -151,7 +152,9 @@ def learn(tiles: Any, state: Any, eps: Any, model: Any) -> None:
         push(z, state.weights, layer, x, model, True)
         if layer < last:
             activate_with_slopes(z, state.biases[layer], tiles.layered[layer, SLOPES], model.hidden)
-    loss_gradient(tiles, state, eps, model)
+        else:
+            standardize(z, state.biases[layer], tiles.rows[INVERSE_STD], model.dim, eps)
+    loss_gradient(tiles, state, model)
     for layer in range(last - 1, -1, -1):
         gradients, above = tiles.layered[layer, GRADIENTS], tiles.layered[layer + 1, GRADIENTS]
         pull(gradients, state.weights, layer + 1, above, model, True)
@@ -159,11 +162,10 @@ def learn(tiles: Any, state: Any, eps: Any, model: Any) -> None:
 
 
 @jit
-def loss_gradient(tiles: Any, state: Any, eps: Any, model: Any) -> None:
-    """Standardize z_L, and compute g_L = d/dz 0.5 ||LN(z) - (v - k)||^2."""
+def loss_gradient(tiles: Any, state: Any, model: Any) -> None:
+    """Compute g_L = d/dz 0.5 ||LN(z) - (v - k)||^2 from the standardized z_L."""
     last, dim = model.layers - 1, model.dim
     normed = tiles.layered[model.layers, INPUTS]
-    standardize(normed, state.biases[last], tiles.rows[INVERSE_STD], dim, eps)
     per_dim, vector = number(1.0 / dim, normed), vector_length(normed)
     ln_w, ln_b = state.rows[LN_W], state.rows[LN_B]
     for p in range(normed.shape[0]):
@@ -245,20 +247,23 @@ def write_output(
 
 @jit
 def keep_gradients(kept: Any, tiles: Any, model: Any) -> None:
-    """Copy g_l of all layers to (G, M)."""
+    """Copy g_1 to g_{L-1}, the standardized z_L and its 1 / std to (G, M)."""
     first, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
     for layer in range(model.layers):
-        width = width_out(model, layer)
-        for p in range(tiles.layered.shape[2]):
-            gradients, lane = tiles.layered[layer, GRADIENTS, p], p * vector
+        width, last = width_out(model, layer), layer == model.layers - 1
+        tile = tiles.layered[layer + 1, INPUTS] if last else tiles.layered[layer, GRADIENTS]
+        for p in range(tile.shape[0]):
+            panel, lane = tile[p], p * vector
             if lane + vector <= size:
                 for o in range(width):
-                    store(kept, (first + o) * size + lane, row(gradients, o))
+                    store(kept, (first + o) * size + lane, row(panel, o))
             else:
                 for o in range(width):
                     for j in range(lane, size):
-                        kept[first + o, j] = gradients[o, j - lane]
+                        kept[first + o, j] = panel[o, j - lane]
         first += width
+    for j in range(size):
+        kept[first, j] = tiles.rows[INVERSE_STD, j]
 
 
 @jit

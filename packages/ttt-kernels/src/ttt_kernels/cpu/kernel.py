@@ -35,11 +35,11 @@ class CpuKernel:
 
 
 def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
-    """Shapes of g and of the states kept; none with Adam.
+    """Shapes of g, or what it comes from, and of the states kept; none with Adam.
 
-    G is the outputs of all layers, S the numbers of a state. Without `checkpoint_interval`: g of
-    all complete mini-batches, (B, H, N, G, M), and the final state, (B, H, 1, S). With it: no g,
-    and a state every so many mini-batches.
+    G is the outputs of all layers and one more, S the numbers of a state. Without
+    `checkpoint_interval`: g of all complete mini-batches, (B, H, N, G, M), and the final state,
+    (B, H, 1, S). With it: no g, and a state every so many mini-batches.
     """
     if loop.adam is not None:
         return []
@@ -47,7 +47,7 @@ def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
     size, interval = loop.mini_batch_size, loop.checkpoint_interval
     complete = tokens // size
     shapes = [weight.shape[-2:] for weight in loop.parameters.weights]
-    outputs = sum(out for _, out in shapes)
+    outputs = sum(out for _, out in shapes) + 1
     numbers = sum(inputs * out + out for inputs, out in shapes)
     gradients, states = complete, 1
     if interval is not None:
