@@ -238,23 +238,28 @@ def load_upstream(
 
 @jit
 def load_gradients(kept: Any, tiles: Any, state: Any, model: Any) -> None:
-    """Read what `forward.keep_gradients` wrote, and compute g_L."""
+    """Read what `forward.keep_gradients` wrote, and compute g_L; zeros into the padding.
+
+    What `learn` has left there, of another head, may be no number.
+    """
     first, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
     for layer in range(model.layers):
         width, last = width_out(model, layer), layer == model.layers - 1
         tile = tiles.layered[layer + 1, INPUTS] if last else tiles.layered[layer, GRADIENTS]
         for p in range(tile.shape[0]):
             panel, lane = tile[p], p * vector
-            for o in range(width, rows_of(width)):  # what `learn` has left there
+            for o in range(width, rows_of(width)):
                 put(panel, o, zeros(panel))
             if lane + vector <= size:
                 for o in range(width):
                     put(panel, o, load(kept, (first + o) * size + lane))
             else:
                 for o in range(width):
+                    put(panel, o, zeros(panel))
                     for j in range(lane, size):
                         panel[o, j - lane] = kept[first + o, j]
         first += width
+    tiles.rows[INVERSE_STD] = 0
     for j in range(size):
         tiles.rows[INVERSE_STD, j] = kept[first, j]
     loss_gradient(tiles, state, model)

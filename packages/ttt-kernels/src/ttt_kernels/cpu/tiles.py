@@ -303,15 +303,6 @@ def multiply_rows(tile: Any, factors: Any, rows: int) -> None:
 
 
 @jit
-def add_bias(tile: Any, bias: Any, rows: int) -> None:
-    """Add to each feature its bias."""
-    for p in range(tile.shape[0]):
-        out = tile[p]
-        for d in range(rows):
-            put(out, d, row(out, d) + spread(bias, d))
-
-
-@jit
 def standardize(tile: Any, bias: Any, inverse_std: Any, dim: int, eps: Any) -> None:
     """Add the bias and give each token zero mean and unit biased variance; keep 1 / std.
 
