@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Make the development environment: .venv at the locked versions, with the smallest torch that fits.
+# Make an environment at the locked versions, with the torch that fits the machine.
 #
-# PyPI's torch for Linux is a CUDA build of about 3 GB. A machine without a GPU is served by the CPU
-# wheel of the very same version: from pip's own configured folders, else from PyTorch's CPU index,
-# else (neither can be reached) by the lock as it is.
+# usage: scripts/setup_env.sh [auto|cpu|cuda|rocm7.2|...] [what of the lock: options of `uv sync`]
+# Without arguments, $TTT_BACKEND is taken.
+#
+# PyPI's torch for Linux is a CUDA build of about 3 GB. Another build of the very same version comes
+# from PyTorch's index; for a CPU, a wheel in pip's own configured folders is taken first, and the
+# lock as it is if neither can be reached. `auto` looks for a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+backend=${1:-${TTT_BACKEND:-auto}}
+selection=("${@:2}")
 environment=${UV_PROJECT_ENVIRONMENT:-.venv}
 stamp="$environment/.synced-with"
 say() { printf 'setup: %s\n' "$*"; }
@@ -21,7 +26,22 @@ find_uv() { # prints a usable uv, installing a private one when there is none
   echo "$PWD/.tools/bin/uv"
 }
 
-wanted=$(cat uv.lock packages/*/pyproject.toml apps/*/pyproject.toml "$0" | python3 -c \
+if [ -d "$environment" ] && [ ! -w "$environment" ]; then
+  exit 0 # Nix made it: it is what it should be, and cannot be changed
+fi
+
+if [ "$backend" = auto ]; then
+  if [ "$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null; then
+    backend=cuda
+  elif [ -e /dev/kfd ]; then
+    backend=rocm # uv finds out which
+  else
+    backend=cpu
+  fi
+fi
+
+shopt -s nullglob
+wanted=$(cat uv.lock pyproject.toml ./*/pyproject.toml ./*/*/pyproject.toml "$0" <(echo "$backend" "${selection[@]}") | python3 -c \
   'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 
@@ -30,29 +50,41 @@ torch_version=$(sed -n '/^name = "torch"$/{n;s/version = "\(.*\)"/\1/p;}' uv.loc
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-install_without_torch() { # the whole lock at its pins, minus torch and what only torch needs
-  "$uv" venv --quiet --clear "$environment"
-  "$uv" export --quiet --frozen --prune torch --no-hashes --no-header --no-annotate -o "$scratch/locked.txt"
+export_lock() { # PACKAGE...: the selected part of the lock, without these and what only they need
+  "$uv" export --quiet --frozen "${selection[@]}" "${@/#/--prune=}" --no-hashes --no-header --no-annotate
 }
 
-has_accelerator() { command -v nvidia-smi >/dev/null || [ -e /dev/kfd ]; }
+install() { "$uv" pip install --quiet --python "$environment" "$@"; }
 
-if [ "$(uname -s)" != Linux ] || has_accelerator; then
-  say "downloading the locked packages (on Linux with CUDA: about 3 GB)"
-  "$uv" sync --quiet --frozen
-elif python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-index --only-binary :all: \
-  --dest "$scratch/wheels" "torch==$torch_version" 2>/dev/null; then
-  say "torch $torch_version from a wheel on this machine; downloading the other packages (about 80 MB)"
-  install_without_torch
-  VIRTUAL_ENV="$environment" "$uv" pip install --quiet -r "$scratch/locked.txt" "$scratch"/wheels/torch-*.whl
+export_lock >"$scratch/locked.txt"
+if ! grep -q '^torch==' "$scratch/locked.txt"; then
+  say "downloading the locked packages"
+  "$uv" sync --quiet --frozen "${selection[@]}"
+elif [ "$backend" = cuda ]; then
+  say "downloading the locked packages (on Linux with torch for CUDA: about 3 GB)"
+  "$uv" sync --quiet --frozen "${selection[@]}"
 else
-  say "no accelerator found: downloading the CPU build of torch $torch_version (about 190 MB)"
-  install_without_torch
-  VIRTUAL_ENV="$environment" "$uv" pip install --quiet --no-deps -r "$scratch/locked.txt"
-  if ! VIRTUAL_ENV="$environment" UV_HTTP_RETRIES=0 \
-    "$uv" pip install --quiet "torch==$torch_version" --torch-backend cpu 2>"$scratch/error"; then
-    say "no CPU build can be had; downloading the locked packages as they are (about 3 GB)"
-    "$uv" sync --quiet --frozen
+  "$uv" venv --quiet --clear "$environment"
+  case $backend in
+    rocm*) export_lock torch triton >"$scratch/locked.txt" ;; # that torch brings its own Triton
+    *) export_lock torch >"$scratch/locked.txt" ;;
+  esac
+  if [ "$backend" = cpu ] && python3 -m pip download --quiet --disable-pip-version-check --no-deps \
+    --no-index --only-binary :all: --dest "$scratch/wheels" "torch==$torch_version" 2>/dev/null; then
+    say "torch $torch_version from a wheel on this machine; downloading the other packages (about 80 MB)"
+    install -r "$scratch/locked.txt" "$scratch"/wheels/torch-*.whl
+  else
+    say "downloading torch $torch_version for $backend and the other packages"
+    install --no-deps -r "$scratch/locked.txt"
+    if ! UV_HTTP_RETRIES=0 install "torch==$torch_version" \
+      --torch-backend "${backend/%rocm/auto}" 2>"$scratch/error"; then
+      if [ "$backend" != cpu ]; then
+        cat "$scratch/error"
+        exit 1
+      fi
+      say "no CPU build can be had; downloading the locked packages as they are (about 3 GB)"
+      "$uv" sync --quiet --frozen "${selection[@]}"
+    fi
   fi
 fi
 echo "$wanted" >"$stamp"

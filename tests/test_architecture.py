@@ -33,6 +33,7 @@ def test_imports_keep_the_layer_contract() -> None:
         ("ttt_layer", "TTTModel ModelState TTTLayer TTTBlock"),
         ("ttt_layer.official", "from_official to_official"),
         ("ttt_data", "Loader LoaderState Tokenizer"),
+        ("ttt_harness", "Plan Run RunStatus Scheduler estimate_memory"),
         (
             "ttt_training",
             "train evaluate generate save_checkpoint load_checkpoint verify_checkpoint",
@@ -46,7 +47,9 @@ def test_public_names_are_there(package: str, public: str) -> None:
     assert set(getattr(module, "__all__", [])) <= set(dir(module))
 
 
-@pytest.mark.parametrize("package", ["ttt_config", "ttt_data", "ttt_cli.main"])
+@pytest.mark.parametrize(
+    "package", ["ttt_config", "ttt_data", "ttt_harness.commands.run", "ttt_cli.main"]
+)
 def test_packages_without_tensors_do_not_import_torch(package: str) -> None:
     code = f"import sys, {package}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -11,15 +11,50 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *("README.md", "QUICKSTART.md", "CONTRIBUTING.md"),
-    *("docs/data.md", "docs/kernels.md", "docs/reliability.md"),
+    *("docs/data.md", "docs/harness.md", "docs/install.md", "docs/kernels.md"),
+    *("docs/release.md", "docs/reliability.md"),
+    "packages/ttt-kernels/src/ttt_kernels/verify/README.md",
 ]
 LINKING = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+    for pattern in ("*.md", "docs/**/*.md", "packages/*/README.md", "packages/*/src/**/README.md")
+    for path in ROOT.glob(pattern)
 )
 
 # What a document asks the reader to do, and how a test does it in seconds instead of minutes.
+SMALL_HARNESS = (
+    r"sed -e 's/^steps = .*/steps = 2/' -e 's/^documents = .*/documents = 40/'"
+    r" -e 's/^eval_samples = .*/eval_samples = 2/' -e 's/^\[defaults\]/&\nmemory_gb = 1/'"
+    r" -e '/^\[\[sweep/,$d' configs/harness.toml > small.toml && "
+)
+"""Two of the runs, two steps of each."""
 SHORTENED = {
+    "bash nix/check.sh": "bash -n nix/check.sh",  # .ci/run does, where there is Nix
+    "make images-check": "make --dry-run images-check",
+    'make wheels-check WHEELS="--keep dist"': "make --dry-run wheels-check",
+    "scripts/setup_env.sh cpu": "bash -n scripts/setup_env.sh",
+    "TTT_BACKEND=cpu make env": "make --dry-run env",
+    "ttt doctor": "ttt doctor --help",  # its kernel check compiles
+    "ttt-harness run --config configs/harness.toml": (
+        SMALL_HARNESS + "ttt-harness run --config small.toml"
+    ),
+    "ttt-harness run --config configs/harness.toml --dry-run": (
+        SMALL_HARNESS + "ttt-harness run --config small.toml --dry-run"
+    ),
+    "ttt-harness estimate --config configs/harness.toml": (
+        SMALL_HARNESS + "ttt-harness estimate --config small.toml"
+    ),
+    (
+        ".venv/bin/python -m pytest -q -m slow packages/ttt-harness/tests/test_slurm.py "
+        "packages/ttt-harness/tests/test_ray.py"
+    ): (
+        "python -m pytest -q -m slow --collect-only -p no:cacheprovider "
+        "packages/ttt-harness/tests/test_slurm.py packages/ttt-harness/tests/test_ray.py"
+    ),
+    ".venv/bin/python benches/bench_harness.py": "python benches/bench_harness.py --runs 40",
+    ".venv/bin/python benches/bench_harness.py --processes": (
+        "python benches/bench_harness.py --runs 40 --processes"
+    ),
     "make env": "make --dry-run env",  # it would remake the environment the tests run in
     "make demo": "make --dry-run demo && scripts/demo.sh --steps 3 --documents 60",
     "make test": "make --dry-run test",
@@ -32,6 +67,20 @@ SHORTENED = {
     "make fmt": "make --dry-run fmt",
     "ttt kernels check": "ttt kernels check --help",
     "ttt kernels check --kernel cpu": "ttt kernels check --kernel reference",
+    "ttt kernels report --target sm_80 --target sm_90 --target gfx942 --kernel tile": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16"
+    ),
+    "ttt kernels report --target sm_80 --kernel tile --executed --form throughput": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16 --form throughput"
+    ),
+    "ttt kernels report --target sm_80 --kernel tile --executed": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16 --executed"
+    ),
+    "ttt kernels tune --target sm_80 --kernel tile": "ttt kernels tune --help",
+    "ttt kernels tune --target sm_80 --kernel tile --write": "ttt kernels tune --help",
+    "ttt kernels cache --clear": (
+        "TTT_KERNELS_CACHE=cpu TRITON_CACHE_DIR=triton ttt kernels cache --clear"
+    ),
     ".venv/bin/python -m pytest -q packages/ttt-kernels packages/ttt-core": (
         "test -d packages/ttt-kernels/tests -a -d packages/ttt-core/tests"
     ),
@@ -89,7 +138,8 @@ def test_commands_and_examples_run_in_order(document: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("document", LINKING)
 def test_links_lead_to_files(document: str) -> None:
     path = ROOT / document
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", prose)
     missing = [
         link for link in links if not link.startswith("http") and not (path.parent / link).exists()
     ]

@@ -39,6 +39,19 @@ def test_two_files_hold_what_a_trained_run_logged(ttt: Callable, workplace: Path
     assert float(rows("metrics_valid.csv")[0]["perplexity"]) == measured["val_ppl"]
 
 
+def test_a_folder_of_runs_is_its_runs(ttt: Callable, workplace: Path) -> None:
+    (workplace / "runs" / "notes").mkdir()
+    (workplace / "runs" / "begun").mkdir()
+    (workplace / "runs" / "begun" / "config.toml").touch()
+    result = ttt("export-metrics", "runs")
+    assert result.code == 0
+    assert (
+        result.out == "metrics_train.csv  rows: 4, runs: 2\nmetrics_valid.csv  rows: 2, runs: 2\n"
+    )
+    assert result.err.startswith("warning: ")
+    assert "begun" in result.err
+
+
 def test_metrics_are_columns_in_the_order_asked_for(ttt: Callable, workplace: Path) -> None:
     names = ("-m", "learning_rate, loss", "-m", "grad-norm,loss")
     result = ttt("export-metrics", "runs/a", *names, "-o", "out/x.tsv", "--valid", "false")
@@ -85,7 +98,7 @@ def test_what_is_no_run_is_a_warning_if_others_are(ttt: Callable, workplace: Pat
     ("arguments", "code", "message"),
     [
         (("none*",), 5, "no run directory matches `none*`"),
-        (("runs",), 5, "no run directory matches `runs`"),
+        ((".",), 5, "no run directory matches `.`"),
         (("runs/a", "-m", "loss,accuracy"), 3, "unknown metric `accuracy`; expected one or more"),
         (("runs/a", "-m", ""), 3, "unknown metric ``"),
         (("runs/a", "--window", "0"), 3, "window is 0, expected 1 or more"),

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -183,3 +184,12 @@ def test_what_cannot_be_resumed_is_one_line(
     assert result.code == code
     assert message in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_run_killed_as_it_was_created_begins_again(train: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train("--out", str(out), "--quiet", "--steps", "2").code == 0
+    shutil.rmtree(out / "checkpoints")
+    (out / "tokenizer.json").unlink()  # written after config.toml
+    assert train("--out", str(out), "--resume", "auto", "--quiet", "--steps", "3").code == 0
+    assert load(out).train.steps == 3

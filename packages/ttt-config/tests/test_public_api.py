@@ -22,11 +22,15 @@ EXIT_CODES = {
     "TrainingError": 7,
     "NonFiniteError": 7,
     "PreemptedError": 75,
+    "HarnessError": 9,
+    "LockHeldError": 9,
+    "RunFailedError": 9,
 }
 
 
 def test_public_names_are_pinned() -> None:
     configs = {"RunConfig", "ModelConfig", "InnerConfig", "TrainConfig", "DataConfig", "MixPattern"}
+    configs |= {"HarnessConfig"}
     functions = {"load", "preset", "resolve", "dump", "diff", "schema"}
     assert set(ttt_config.__all__) == configs | functions | set(EXIT_CODES)
 

@@ -12,7 +12,7 @@ from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training import train
 from ttt_training.data import load_data
-from ttt_training.dry_run import dry_run, estimate_memory
+from ttt_training.dry_run import checkpoint_bytes, dry_run, estimate_memory
 from ttt_training.loss import cross_entropy
 
 ConfigMaker = Callable[..., RunConfig]
@@ -85,3 +85,26 @@ def test_a_length_in_tokens_is_rounded_up_to_steps(tiny: ConfigMaker, tmp_path: 
 def test_two_lengths_are_refused(tiny: ConfigMaker, tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match=r"`train.tokens` and `train.epochs` both give"):
         dry_run(tiny(tmp_path, tokens=1000, epochs=1))
+
+
+@pytest.mark.parametrize("layer_type", ["linear", "mlp2", "2*linear-adam,mlp"])
+@pytest.mark.parametrize("backbone", ["transformer", "mamba"])
+def test_a_checkpoint_can_be_sized_without_the_data(
+    tiny: ConfigMaker, tmp_path: Path, layer_type: str, backbone: str
+) -> None:
+    config = tiny(tmp_path, layer_type=layer_type, backbone=backbone)
+    assert checkpoint_bytes(config) == dry_run(config).checkpoint_bytes
+
+
+def test_dtype_mix_inner_states_and_their_checkpoints_count(
+    tiny: ConfigMaker, tmp_path: Path
+) -> None:
+    def total(**values: object) -> int:
+        long = {"vocab_size": 300, "max_seq_len": 256, "kernel": "reference"}
+        return estimate_memory(tiny(tmp_path, **long, **values)).total
+
+    linear, mlp = total(layer_type="linear"), total(layer_type="mlp")
+    assert linear < total(layer_type="linear,mlp") < mlp
+    assert total(dtype="bf16") < linear
+    assert total(checkpoint_interval=8) < total(checkpoint_interval=1)
+    assert linear < total(layer_type="mlp", expansion_factor=2) < mlp

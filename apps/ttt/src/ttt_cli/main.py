@@ -37,7 +37,8 @@ COMMANDS = {
     ),
     "data": ("ttt_cli.commands.data", "Prepare, fetch, look at, check and export training data."),
     "tokenizer": ("ttt_cli.commands.tokenizer", "Train a tokenizer, or say what one is."),
-    "kernels": ("ttt_cli.commands.kernels", "List the kernels, and check that they are right."),
+    "kernels": ("ttt_cli.commands.kernels", "List, check, report and tune the kernels."),
+    "doctor": ("ttt_cli.commands.doctor", "Check this machine, and say how to mend it."),
     "completions": ("ttt_cli.commands.completions", "Print a completion script for a shell."),
     "config": ("ttt_cli.commands.config", "Show, describe and compare configurations."),
 }

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import typer
 
 from ttt_config.fields import Field, all_fields, nest
+from ttt_config.ignored import IGNORED
 from ttt_config.layer import Layer, assignment_layer, file_layer, text_layer
 from ttt_config.schema import toml_value
 
@@ -31,21 +32,12 @@ Layers = tuple[Layer, ...]
 
 _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 
-
-_IGNORED: dict[str, tuple[object, tuple[str, ...], str]] = {
-    "workers": (
-        int | None,
-        ("--workers",),
-        "batches are read ahead by one thread, which is enough",
-    ),
-    "threads": (int | None, ("--threads",), "kernels choose their launch sizes themselves"),
-    "pretokenized": (
-        bool | None,
-        ("--pretokenized/--no-pretokenized",),
-        "text is tokenized when it is read, and what `ttt data prepare` wrote is not again",
-    ),
+_IGNORED: dict[str, tuple[object, str]] = {
+    "workers": (int | None, "--workers"),
+    "threads": (int | None, "--threads"),
+    "pretokenized": (bool | None, "--pretokenized/--no-pretokenized"),
 }
-"""Name, type, spellings and why it is not needed."""
+"""Name, type and spelling; `ttt_config.ignored` says why each is not needed."""
 
 
 class Common(NamedTuple):
@@ -95,8 +87,8 @@ def ignored_options(command: Callable[..., None]) -> Callable[..., None]:
     Scripts written for it go on working; none of these changes what is computed.
     """
     options = [
-        parameter(name, kind, None, *flags, help=note, hidden=True)
-        for name, (kind, flags, note) in _IGNORED.items()
+        parameter(name, kind, None, flag, help=IGNORED[name], hidden=True)
+        for name, (kind, flag) in _IGNORED.items()
     ]
     return absorb(command, "notes", options, _notes)
 
@@ -141,8 +133,8 @@ def _layers(given: Mapping[str, object]) -> Layers:
 
 def _notes(given: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(
-        f"{flags[0].split('/')[0]} has no effect: {note}"
-        for name, (_, flags, note) in _IGNORED.items()
+        f"{flag.split('/')[0]} has no effect: {IGNORED[name]}"
+        for name, (_, flag) in _IGNORED.items()
         if given[name] is not None
     )
 

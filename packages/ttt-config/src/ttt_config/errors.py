@@ -12,9 +12,12 @@
     |   |-- CheckpointIncompleteError     a file is missing or short
     |   |-- CheckpointCorruptError        a file is not what the manifest says
     |   `-- CheckpointMismatchError       a whole checkpoint, but of another model or run
-    `-- TrainingError                 7
-        |-- NonFiniteError                loss or gradient is not a number
-        `-- PreemptedError           75   stopped by a signal, can be resumed
+    |-- TrainingError                 7
+    |   |-- NonFiniteError                loss or gradient is not a number
+    |   `-- PreemptedError           75   stopped by a signal, can be resumed
+    `-- HarnessError                  9
+        |-- LockHeldError                 another harness works on the same state
+        `-- RunFailedError                a supervised run failed for good
 
 6 belongs to the kernels' own tree (`ttt_kernels` imports no other package), 2 to a misused command
 line. A message is one line: what failed and where, expected versus got, what to do.
@@ -111,3 +114,17 @@ class PreemptedError(TrainingError):
     """A signal stopped the run after its last checkpoint; it can be resumed."""
 
     exit_code = 75
+
+
+class HarnessError(TTTError):
+    """Runs cannot be supervised, or not as asked."""
+
+    exit_code = 9
+
+
+class LockHeldError(HarnessError):
+    """Another harness works on the same state."""
+
+
+class RunFailedError(HarnessError):
+    """A supervised run failed for good."""

@@ -1,4 +1,6 @@
-"""The fields of `RunConfig` as a flat list, read from its annotated Structs.
+"""The fields of a configuration as a flat list, read from its annotated Structs.
+
+The root is `RunConfig` where none is named.
 
 A field is found by any of its spellings: `max_seq_len`, `seq_len`, ... in its own table first,
 and from anywhere else when only one field of the whole configuration is spelled that way.
@@ -13,7 +15,13 @@ import msgspec
 
 from ttt_config.run import RunConfig
 
-_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+_KINDS = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    tuple: "a list of strings",
+}
 
 
 class Field(NamedTuple):
@@ -77,30 +85,30 @@ def dotted(section: str, name: str) -> str:
 
 
 @cache
-def all_fields() -> tuple[Field, ...]:
-    """Every field of `RunConfig`, in the order of declaration."""
-    return tuple(_walk(RunConfig, ""))
+def all_fields(root: type[msgspec.Struct] = RunConfig) -> tuple[Field, ...]:
+    """Every field below the root, in the order of declaration."""
+    return tuple(_walk(root, ""))
 
 
 @cache
-def all_sections() -> tuple[str, ...]:
+def all_sections(root: type[msgspec.Struct] = RunConfig) -> tuple[str, ...]:
     """Dotted paths of all tables below the root."""
-    return tuple(dict.fromkeys(field.section for field in all_fields() if field.section))
+    return tuple(dict.fromkeys(field.section for field in all_fields(root) if field.section))
 
 
-def find_field(section: str, key: str) -> Field | None:
+def find_field(section: str, key: str, root: type[msgspec.Struct] = RunConfig) -> Field | None:
     """The field that `key`, written in `section`, means; None if there is none or several."""
-    spelled = [field for field in all_fields() if key in field.keys]
+    spelled = [field for field in all_fields(root) if key in field.keys]
     own = [field for field in spelled if field.section == section]
     found = own or spelled
     return found[0] if len(found) == 1 else None
 
 
-def find_section(section: str, key: str) -> str | None:
+def find_section(section: str, key: str, root: type[msgspec.Struct] = RunConfig) -> str | None:
     """The table that `key`, written in `section`, means; found as a field is."""
-    if dotted(section, key) in all_sections():
+    if dotted(section, key) in all_sections(root):
         return dotted(section, key)
-    found = [path for path in all_sections() if path.rpartition(".")[2] == key]
+    found = [path for path in all_sections(root) if path.rpartition(".")[2] == key]
     return found[0] if len(found) == 1 else None
 
 
@@ -117,6 +125,17 @@ def flatten(config: msgspec.Struct) -> dict[str, object]:
                 flat[dotted(section, name)] = value
 
     visit(config, "")
+    return flat
+
+
+def flatten_tables(tables: Mapping[str, object], section: str = "") -> dict[str, object]:
+    """The values of tables of tables by dotted path, in their order."""
+    flat: dict[str, object] = {}
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_tables(value, dotted(section, key))
+        else:
+            flat[dotted(section, key)] = value
     return flat
 
 
@@ -175,6 +194,8 @@ def _read(annotation: object) -> Reading:
         return inner._replace(optional=True)
     if origin is Literal:
         return Reading(str, args, optional=False, metas=())
+    if annotation == tuple[str, ...]:
+        return Reading(tuple, (), optional=False, metas=())
     if isinstance(annotation, type):
         return Reading(annotation, (), optional=False, metas=())
     raise TypeError(f"a configuration field cannot be a {annotation}")

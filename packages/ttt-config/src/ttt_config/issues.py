@@ -1,20 +1,31 @@
 """The wording of configuration errors: what, where, expected versus got, what to do."""
 
 import difflib
+from collections.abc import Sequence
+
+import msgspec
 
 from ttt_config.errors import ConfigError, InvalidValueError, UnknownFieldError
 from ttt_config.fields import Field, all_fields, all_sections
 from ttt_config.layer import Layer
+from ttt_config.run import RunConfig
 
 _LONGEST_VALUE = 60
 
 
-def unknown_key(layer: Layer, written: str) -> ConfigError:
-    """The key `written` is no spelling of any field."""
-    path = _nearest_path(written.rpartition(".")[2])
-    hint = f"did you mean `{path}`?" if path else "`ttt config schema --format toml` lists them all"
+def unknown_key(layer: Layer, written: str, root: type[msgspec.Struct] = RunConfig) -> ConfigError:
+    """The key `written` is no spelling of any field below the root."""
+    path = _nearest_path(written.rpartition(".")[2], root)
+    hint = f"did you mean `{path}`?" if path else _listing(root)
     newer = ", or a newer version of ttt wrote the file" if layer.lines and not path else ""
     return UnknownFieldError(f"unknown field {_located(layer, written)}; {hint}{newer}")
+
+
+def unknown_table(layer: Layer, written: str, tables: Sequence[str]) -> ConfigError:
+    """The key `written` at the top of a file is none of its tables."""
+    near = difflib.get_close_matches(written, tables, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"expected one of {', '.join(tables)}"
+    return UnknownFieldError(f"unknown table {_located(layer, written)}; {hint}")
 
 
 def invalid_value(layer: Layer, written: str, expected: str, value: object) -> ConfigError:
@@ -56,9 +67,16 @@ def _located(layer: Layer, written: str) -> str:
     return f"`{name}` ({layer.source}{f', line {line}' if line else ''})"
 
 
-def _nearest_path(key: str) -> str | None:
+def _listing(root: type[msgspec.Struct]) -> str:
+    """Where to find, or what are, the fields below a root."""
+    if root is RunConfig:
+        return "`ttt config schema --format toml` lists them all"
+    return f"expected one of {', '.join(field.path for field in all_fields(root))}"
+
+
+def _nearest_path(key: str, root: type[msgspec.Struct]) -> str | None:
     """The path whose last part, or one of its other spellings, looks most like `key`."""
-    paths = {path.rpartition(".")[2]: path for path in all_sections()}
-    paths |= {key: field.path for field in all_fields() for key in field.keys}
+    paths = {path.rpartition(".")[2]: path for path in all_sections(root)}
+    paths |= {key: field.path for field in all_fields(root) for key in field.keys}
     near = difflib.get_close_matches(key.lower(), paths, n=1)
     return paths[near[0]] if near else None

@@ -12,6 +12,7 @@ from ttt_config.errors import ConfigError, InvalidValueError
 from ttt_config.fields import Field, find_field, find_section, nest
 
 _TABLE = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
+_ELEMENT = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]")
 _KEY = re.compile(r"\s*([\w.-]+)\s*=")
 
 
@@ -27,6 +28,21 @@ class Layer(NamedTuple):
     source: str
     values: Mapping[str, object]
     lines: Mapping[str, int] = {}
+
+    def table(self, path: str, values: Mapping[str, object]) -> "Layer":
+        """The layer of one of its tables, with the line numbers in it.
+
+        Args:
+            path: dotted, `runs.0` for the first of an array.
+            values: what the table holds.
+        """
+        below = f"{path}."
+        lines = {
+            key.removeprefix(below): line
+            for key, line in self.lines.items()
+            if key.startswith(below)
+        }
+        return Layer(self.source, values, lines)
 
 
 def file_layer(path: str | Path) -> Layer:
@@ -83,13 +99,23 @@ def _typed(field: Field, text: str) -> object:
 
 
 def _key_lines(text: str) -> dict[str, int]:
-    """Line number of each key; a line inside a multi-line string may be taken for a key."""
+    """Line number of each key; a line inside a multi-line string may be taken for a key.
+
+    Elements of an array of tables are counted: `runs.0.lr` is a key of the first `[[runs]]`.
+    """
     lines: dict[str, int] = {}
+    elements: dict[str, int] = {}
     prefix = ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if table := _TABLE.match(line):
-            prefix = f"{table[1]}."
-            lines.setdefault(table[1], number)
+        if element := _ELEMENT.match(line):
+            elements[element[1]] = elements.get(element[1], -1) + 1
+            prefix = f"{element[1]}.{elements[element[1]]}."
+            lines[prefix.removesuffix(".")] = number
+        elif table := _TABLE.match(line):
+            first, dot, rest = table[1].partition(".")
+            inside = f"{first}.{elements[first]}" if first in elements else first
+            prefix = f"{inside}{dot}{rest}."
+            lines.setdefault(prefix.removesuffix("."), number)
         elif key := _KEY.match(line):
             lines.setdefault(prefix + key[1], number)
     return lines

@@ -8,7 +8,7 @@ all layers are collected and raised together.
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,11 +19,13 @@ from ttt_config.layer import Layer, file_layer
 from ttt_config.model import BACKBONES, SIZES, Backbone, ModelConfig, Size
 from ttt_config.run import RunConfig
 
+Config = TypeVar("Config", bound=msgspec.Struct)
 
-class Resolved(NamedTuple):
+
+class Resolved(NamedTuple, Generic[Config]):
     """A configuration and, by dotted path, the label of the layer each value comes from."""
 
-    config: RunConfig
+    config: Config
     provenance: dict[str, str]
 
 
@@ -58,10 +60,21 @@ def preset(size: str, **overrides: object) -> ModelConfig:
     return resolve(("preset", {"model": given})).config.model
 
 
-def resolve(*layers: Layer | tuple[str, Mapping[str, object]]) -> Resolved:
+def resolve(*layers: Layer | tuple[str, Mapping[str, object]]) -> Resolved[RunConfig]:
+    """Merge layers of rising priority into the checked configuration of a run.
+
+    Args and errors are those of `resolve_as`.
+    """
+    return resolve_as(RunConfig, *layers)
+
+
+def resolve_as(
+    root: type[Config], *layers: Layer | tuple[str, Mapping[str, object]]
+) -> Resolved[Config]:
     """Merge layers of rising priority into a checked configuration.
 
     Args:
+        root: the Struct whose fields the layers set.
         layers: `(source, nested tables)` each; a later one wins.
 
     Raises:
@@ -72,11 +85,11 @@ def resolve(*layers: Layer | tuple[str, Mapping[str, object]]) -> Resolved:
         ConfigError: several of these; `issues` has them one by one.
     """
     values: dict[str, object] = {}
-    provenance = {field.path: "default" for field in all_fields()}
+    provenance = {field.path: "default" for field in all_fields(root)}
     problems: list[ConfigError] = []
     for pair in layers:
         layer = pair if isinstance(pair, Layer) else Layer(*pair)
-        given, wrong = _read(layer)
+        given, wrong = _read(layer, root)
         for label, preset in _presets(given):
             values |= preset
             provenance |= dict.fromkeys(preset, label)
@@ -85,15 +98,15 @@ def resolve(*layers: Layer | tuple[str, Mapping[str, object]]) -> Resolved:
         problems += wrong
     if problems:
         raise ConfigError.combine(problems)
-    return Resolved(_build(values), provenance)
+    return Resolved(_build(values, root), provenance)
 
 
-def _read(layer: Layer) -> tuple[dict[str, object], list[ConfigError]]:
+def _read(layer: Layer, root: type[msgspec.Struct]) -> tuple[dict[str, object], list[ConfigError]]:
     """The layer's checked values by path, and what is wrong with the others."""
     values: dict[str, object] = {}
     spelled: dict[str, str] = {}
     problems: list[ConfigError] = []
-    for entry in _entries(layer, layer.values, "", ""):
+    for entry in _entries(layer, root, layer.values, "", ""):
         if isinstance(entry, ConfigError):
             problems.append(entry)
         elif entry.field.path in spelled:
@@ -109,20 +122,24 @@ def _read(layer: Layer) -> tuple[dict[str, object], list[ConfigError]]:
 
 
 def _entries(
-    layer: Layer, table: Mapping[str, object], section: str, prefix: str
+    layer: Layer,
+    root: type[msgspec.Struct],
+    table: Mapping[str, object],
+    section: str,
+    prefix: str,
 ) -> Iterator[Entry | ConfigError]:
     """Find the field of every leaf; `section` is the path of the table the user wrote `prefix`."""
     for key, value in table.items():
         written = dotted(prefix, key)
-        field, below = find_field(section, key), find_section(section, key)
+        field, below = find_field(section, key, root), find_section(section, key, root)
         if isinstance(value, Mapping) and below is not None:
-            yield from _entries(layer, value, below, written)
+            yield from _entries(layer, root, value, below, written)
         elif field is not None:
             yield Entry(field, written, value)
         elif below is not None:
             yield issues.invalid_value(layer, written, "a table", value)
         else:
-            yield issues.unknown_key(layer, written)
+            yield issues.unknown_key(layer, written, root)
 
 
 def _checked(entry: Entry, layer: Layer) -> object:
@@ -154,10 +171,10 @@ def _presets(values: Mapping[str, object]) -> Iterator[tuple[str, dict[str, obje
         yield f"backbone {backbone}", {f"model.{name}": value for name, value in parts.items()}
 
 
-def _build(values: Mapping[str, object]) -> RunConfig:
+def _build(values: Mapping[str, object], root: type[Config]) -> Config:
     """Values checked one by one, now together."""
     try:
-        return msgspec.convert(nest(values), RunConfig)
+        return msgspec.convert(nest(values), root)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         raise IncompatibleError(f"`{path.removesuffix('`')}`: {reason}") from error

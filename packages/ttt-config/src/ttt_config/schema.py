@@ -36,6 +36,16 @@ def annotated_toml(values: Mapping[str, object], comments: Mapping[str, str]) ->
     )
 
 
+def keys_table(root: type[msgspec.Struct]) -> str:
+    """The reference table of fields without flags: key, default, values, meaning."""
+    rows = [
+        (f"`{field.path}`", _default(field), field.expected, field.doc)
+        for field in all_fields(root)
+    ]
+    head = [("key", "default", "values", "meaning"), ("---",) * 4]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [*head, *rows])
+
+
 def markdown_table() -> str:
     """The reference table of every field: name, flags, default, values, meaning."""
     rows = [
@@ -62,6 +72,10 @@ def toml_value(value: object) -> str:
 def _assignment(field: Field, value: object) -> str:
     absent = "# " if value is None else ""
     return f"{absent}{field.name} = {toml_value(value)}"
+
+
+def _default(field: Field) -> str:
+    return "" if field.default is msgspec.NODEFAULT else f"`{toml_value(field.default)}`"
 
 
 def _tables() -> list[tuple[str, list[Field]]]:

@@ -5,8 +5,10 @@ in `Kernel.refusal`, which sees the arguments themselves.
 """
 
 import importlib.util
+import os
+import sys
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 
@@ -67,11 +69,25 @@ class Capability:
         """Say in a few words why a problem cannot be solved; None if it can, or may."""
         if self.kinds is not None and problem.kind not in self.kinds:
             return f"it computes {', '.join(self.kinds)}, not {problem.kind}"
-        if not (self.devices is None or problem.device is None or problem.device in self.devices):
-            return f"it runs on {', '.join(self.devices)}, not {problem.device}"
+        if not (self.runs_on(problem.device) or (problem.device == "cpu" and self.interpreted)):
+            return f"it runs on {', '.join(self.devices or ())}, not {problem.device}"
         if problem.dtype not in self.dtypes:
             return f"its state is {' or '.join(map(dtype_name, self.dtypes))}"
         return None
+
+    def runs_on(self, device: str | None) -> bool:
+        """Whether it was made for a type of device, or for any."""
+        return self.devices is None or device is None or device in self.devices
+
+    @property
+    def interpreted(self) -> bool:
+        """Whether launches are interpreted just now, on tensors in main memory (slowly)."""
+        if self.needs != "triton":
+            return False
+        verifying = sys.modules.get("ttt_kernels.verify.launch")
+        return os.environ.get("TRITON_INTERPRET") == "1" or (
+            verifying is not None and verifying.intercepting()
+        )
 
     def missing(self) -> str:
         """Say why the kernel is not part of this installation."""
@@ -85,11 +101,18 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-_GPU = {
+class _Row(TypedDict):
+    kinds: tuple[str, ...]
+    devices: tuple[str, ...]
+    dtypes: tuple[torch.dtype, ...]
+    needs: str
+
+
+_TRITON: _Row = {
     "kinds": ("linear",),
     "devices": ("cuda",),
     "dtypes": (torch.float32,),
-    "shapes": "not settled",
+    "needs": "triton",
 }
 
 CAPABILITIES: dict[str, Capability] = {
@@ -97,11 +120,23 @@ CAPABILITIES: dict[str, Capability] = {
     "cpu": Capability(
         devices=("cpu",), needs="numba", about="compiled vector code, the state in the cache"
     ),
-    "naive": Capability(**_GPU, about="a launch for each mini-batch, no tiles"),
-    "naive-multi": Capability(**_GPU, about="a launch for all mini-batches, no tiles"),
-    "tile": Capability(**_GPU, about="a launch for each mini-batch, matrix units"),
-    "tile-multi": Capability(**_GPU, about="a launch for all mini-batches, matrix units"),
-    "d2d-streaming": Capability(**_GPU, about="a launch that stays, fed by copies on the device"),
-    "ptr-streaming": Capability(**_GPU, about="a launch that stays, fed by pointers"),
+    "naive": Capability(
+        **_TRITON, shapes="D <= 128", about="a launch for each mini-batch, no matrix units"
+    ),
+    "naive-multi": Capability(
+        **_TRITON, shapes="D <= 128", about="a launch for all mini-batches, no matrix units"
+    ),
+    "tile": Capability(
+        **_TRITON, shapes="D <= 128", about="a launch for each mini-batch, matrix units"
+    ),
+    "tile-multi": Capability(
+        **_TRITON, shapes="D <= 128", about="a launch for all mini-batches, matrix units"
+    ),
+    "d2d-streaming": Capability(
+        **_TRITON, shapes="not settled", about="a launch that stays, fed by copies on the device"
+    ),
+    "ptr-streaming": Capability(
+        **_TRITON, shapes="not settled", about="a launch that stays, fed by pointers"
+    ),
 }
 """Every kernel name the project speaks of, whether or not this installation has it."""

@@ -12,13 +12,22 @@ from typing import NamedTuple
 from ttt_kernels.capability import CAPABILITIES, Capability, Problem
 from ttt_kernels.cpu.kernel import CpuKernel
 from ttt_kernels.errors import KernelUnavailableError
+from ttt_kernels.gpu.kernel import TritonKernel
 from ttt_kernels.kernel import InnerLoop, Kernel
 from ttt_kernels.reference.kernel import ReferenceKernel
+
+_TRITON_KERNELS: dict[str, Kernel] = {
+    "tile-multi": TritonKernel("tile", mini_batches=None),
+    "tile": TritonKernel("tile", mini_batches=1),
+    "naive-multi": TritonKernel("naive", mini_batches=None),
+    "naive": TritonKernel("naive", mini_batches=1),
+}
 
 KERNELS = tuple(CAPABILITIES)
 """Every kernel name the project speaks of, whether or not this installation has it."""
 
 INSTALLED: dict[str, Kernel] = {
+    **(_TRITON_KERNELS if find_spec("triton") else {}),
     **({"cpu": CpuKernel()} if find_spec("numba") else {}),
     "reference": ReferenceKernel(),
 }
@@ -102,7 +111,12 @@ def choose_kernel(
         refusal = _refusal(preferred, problem, loop)
         if refusal is None:
             return KernelChoice(preferred, "preferred by the layer type")
-    runs = [each for each in INSTALLED if _refusal(each, problem, loop) is None]
+    device = None if problem is None else problem.device
+    runs = [
+        each
+        for each in INSTALLED
+        if CAPABILITIES[each].runs_on(device) and _refusal(each, problem, loop) is None
+    ]
     fastest = "the fastest that can" if problem is None else f"the fastest for {problem.kind} here"
     return KernelChoice(runs[0], fastest if refusal is None else f"{refusal}; {fastest}")
 

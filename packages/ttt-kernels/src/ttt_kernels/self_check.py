@@ -100,24 +100,36 @@ class Deviation:
         )
 
 
+ONE_TILE = Case("one tile", tokens=16, mini_batch_size=16, head_dim=16)
+"""The least that shows whether a kernel works at all."""
+
+
 def check_kernels(
-    names: Sequence[str] = (), on_progress: Callable[[str], None] | None = None
+    names: Sequence[str] = (),
+    on_progress: Callable[[str], None] | None = None,
+    *,
+    kinds: Sequence[str] = tuple(LAYERS),
+    cases: Sequence[Case] = CASES,
+    dtypes: Sequence[torch.dtype] | None = None,
 ) -> list[Deviation]:
     """Compare kernels with the reference: each result of each inner model, by name.
 
     Args:
         names: of the kernels; none: all that are available.
         on_progress: told what is about to be checked; a kernel may have to be compiled first.
+        kinds: inner models.
+        cases: shapes.
+        dtypes: of the state; None: all that a kernel has.
 
     Raises:
         KernelUnavailableError: one of them cannot run here.
     """
     kernels = [dispatch.choose_kernel(name).kernel for name in names or dispatch.INSTALLED]
     worst: dict[tuple[str, ...], Deviation] = {}
-    for kind, case in itertools.product(LAYERS, CASES):
+    for kind, case in itertools.product(kinds, cases):
         if on_progress is not None:
             on_progress(f"{', '.join(kernels)}: {kind}, {case.name}")
-        for found in _check_case(kernels, kind, case):
+        for found in _check_case(kernels, kind, case, dtypes):
             key = (found.kernel, found.dtype, found.kind, found.tensor)
             if key not in worst or found.error > worst[key].error:
                 worst[key] = found
@@ -137,12 +149,16 @@ def require_passed(found: Sequence[Deviation]) -> None:
         raise KernelCheckError(f"{worst}{more}")
 
 
-def _check_case(kernels: Sequence[str], kind: str, case: Case) -> Iterator[Deviation]:
+def _check_case(
+    kernels: Sequence[str], kind: str, case: Case, dtypes: Sequence[torch.dtype] | None
+) -> Iterator[Deviation]:
     arguments = _random_arguments(kind, case)
     expected = _results(kind, _converted(arguments, torch.float64, "cpu"), oracle=True)
     for name in kernels:
         for device, dtype in itertools.product(_devices_of(name), CAPABILITIES[name].dtypes):
             given = _converted(arguments, dtype, device)._replace(kernel=name)
+            if dtypes is not None and dtype not in dtypes:
+                continue
             if CAPABILITIES[name].refusal(Problem(kind, device, dtype)) is not None:
                 continue
             if dispatch.INSTALLED[name].refusal(given.loop()) is not None:

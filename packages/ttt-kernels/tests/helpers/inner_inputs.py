@@ -55,6 +55,9 @@ class InnerInputs:
             tensor.requires_grad_()
         return self
 
+    def with_tokens(self, dtype: torch.dtype) -> "InnerInputs":
+        return replace(self, q=self.q.to(dtype), k=self.k.to(dtype), v=self.v.to(dtype))
+
     def tokens(self, start: int, stop: int) -> "InnerInputs":
         cut = slice(start, stop)
         return replace(

@@ -1,12 +1,15 @@
 """What a run will do and take, without doing it."""
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
 from ttt_config import RunConfig
 from ttt_data import Tokenizer
@@ -88,8 +91,8 @@ def dry_run(config: RunConfig) -> DryRun:
         epochs=windows / data.train.num_windows,
         memory=memory,
         memory_bytes=memory.total,
-        checkpoint_bytes=memory.parameters + memory.optimizer,
-        free_disk_bytes=shutil.disk_usage(_existing(Path(config.out).absolute())).free,
+        checkpoint_bytes=(1 + _ADAMW_MOMENTS) * memory.parameters,
+        free_disk_bytes=shutil.disk_usage(existing_parent(Path(config.out).absolute())).free,
     )
 
 
@@ -129,6 +132,43 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
     )
 
 
+def checkpoint_bytes(config: RunConfig) -> int:
+    """Size one checkpoint of a run, by its model without values.
+
+    Raises:
+        ConfigError: values of the configuration do not fit together.
+        DataError: the tokenizer cannot be read.
+    """
+    config = adopt_tokenizer(config)
+    config = fit_vocabulary(config, Tokenizer.load(config.data.tokenizer))
+    with torch.device("meta"), _NothingDrawn():
+        model = TTTModel(config.model)
+    numbers = sum(each.numel() for each in model.parameters())
+    return (1 + _ADAMW_MOMENTS) * numbers * _F32_BYTES
+
+
+def existing_parent(path: Path) -> Path:
+    """The path if it is there, else the nearest folder above that is."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """No random values for tensors without memory: torch would import its compiler for them."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        del types
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
 class _KeptTensors:
     """The storages autograd keeps, by the block that computed them."""
 
@@ -157,7 +197,3 @@ class _KeptTensors:
 
     def _enter(self, block: int | None) -> None:
         self._block = block
-
-
-def _existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())

@@ -106,7 +106,8 @@ class Runs(NamedTuple):
 def find_runs(patterns: Sequence[str]) -> Runs:
     """Expand patterns (`runs/*`, `**` for any depth) to the run directories among their matches.
 
-    A pattern without a match is taken as the path it spells. A checkpoint stands for its run.
+    A pattern without a match is taken as the path it spells. A checkpoint stands for its run, a
+    folder that is no run for those directly in it.
 
     Raises:
         CheckpointIncompleteError: there is no run at all.
@@ -116,6 +117,8 @@ def find_runs(patterns: Sequence[str]) -> Runs:
     for pattern in patterns:
         matches = glob.glob(pattern, recursive=True) or [pattern]  # noqa: PTH207  (absolute ones)
         found = [_find(_absolute(path)) for path in matches if path and Path(path).is_dir()]
+        if not any(found) and pattern and Path(pattern).is_dir():
+            found = [_find(child) for child in _absolute(pattern).iterdir() if child.is_dir()]
         paths.update(each for each in found if isinstance(each, Path))
         left_out += [each for each in found if isinstance(each, str)]
         if not any(found):

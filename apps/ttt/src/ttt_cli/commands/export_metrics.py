@@ -21,7 +21,9 @@ def export(
     common: Common,
     directories: Annotated[
         list[str],
-        typer.Argument(metavar="DIRS", help="Run directories; also quoted patterns, as 'runs/*'."),
+        typer.Argument(
+            metavar="DIRS", help="Run directories, folders of them, quoted patterns as 'runs/*'."
+        ),
     ],
     output: Annotated[
         str,

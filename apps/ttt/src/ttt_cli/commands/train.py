@@ -77,11 +77,13 @@ def _show_dry_run(config: RunConfig, common: Common) -> None:
 
 def _config_to_resume(config: RunConfig, layers: Layers, resume: str) -> RunConfig:
     """The configuration of the run that goes on, under what the command line gives."""
+    from ttt_training.checkpoint_files import committed_checkpoints
     from ttt_training.run_dir import find_run
 
     folder = Path(config.out if resume == "auto" else resume)
-    if resume == "auto" and not (folder / "config.toml").is_file():
-        return config
+    begun = all((folder / name).is_file() for name in ("config.toml", "tokenizer.json"))
+    if resume == "auto" and not begun and not committed_checkpoints(folder / "checkpoints"):
+        return config  # it begins; what a kill left of an earlier beginning does not count
     run, checkpoint = find_run(folder)
     if checkpoint is not None:
         folder = run.path

@@ -19,8 +19,7 @@ import numba
 import numba.extending
 from numba.core import caching
 
-CACHE_VARIABLE = "TTT_KERNELS_CACHE"
-"""Environment variable that names the directory of compiled code; empty: keep nothing."""
+from ttt_kernels.caches import cpu_directory
 
 # Products and sums may become one instruction. Nothing may be reordered: the compiler's order
 # depends on names that differ from process to process, and with it the last digit of a result.
@@ -66,7 +65,7 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that Python calls, and keep it, with all it calls, on disk."""
     compiled = numba.njit(**_ENTRY_OPTIONS)(function)
     folder = Path(inspect.getfile(function)).parent
-    if _own_directory(_cache_directory(), sources_digest(folder)) is not None:
+    if _own_directory(cpu_directory(), sources_digest(folder)) is not None:
         compiled._cache = _SourcesCache(function)  # what numba.njit(cache=True) does
     return compiled
 
@@ -83,9 +82,13 @@ def sources_digest(folder: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _cache_directory() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return os.environ.get(CACHE_VARIABLE, str(Path(base) / "ttt-kernels"))
+def cache_directory() -> Path | None:
+    """Where compiled code is kept, each version of the sources in a folder of its own.
+
+    None if nothing is kept: the variable is empty, or somebody else can write there.
+    """
+    own = _own_directory(cpu_directory(), sources_digest(Path(__file__).parent))
+    return None if own is None else own.parent
 
 
 @cache
@@ -113,7 +116,7 @@ class _SourcesLocator(_Locator):
         self._digest = sources_digest(Path(inspect.getfile(function)).parent)
 
     def get_cache_path(self) -> str:
-        return str(_own_directory(_cache_directory(), self._digest))
+        return str(_own_directory(cpu_directory(), self._digest))
 
     def get_source_stamp(self) -> str:
         return self._digest

@@ -1,0 +1,1 @@
+"""What starts runs: this machine, or one that others share."""

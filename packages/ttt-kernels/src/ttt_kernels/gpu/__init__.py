@@ -1,0 +1,1 @@
+"""Triton kernels for TTT-Linear: `naive` without matrix units, `tile` with them, and decoding."""

@@ -1,0 +1,289 @@
+"""TTT-Linear on a GPU: memory for the results, and the launches that fill it.
+
+A launch reads a span of tokens from one state to the next. All kernels are used alike: `naive` and
+`tile` launch once for each mini-batch, their `-multi` forms once for the sequence, and a checkpoint
+interval cuts the sequence into spans whose first states are kept and whose g are computed again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from ttt_kernels.gpu.launch import Shape, launch_options, target_of
+from ttt_kernels.gpu.naive_backward import naive_backward
+from ttt_kernels.gpu.naive_forward import naive_forward
+from ttt_kernels.gpu.tile_backward import tile_backward
+from ttt_kernels.gpu.tile_forward import tile_forward
+from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
+from ttt_kernels.reference.update import InnerParameters
+
+TILE_ROWS = 16
+"""Tokens of a tile: the least that a matrix unit takes."""
+
+LARGEST_OFFSET = 2**31 - 1
+"""Offsets within a span are 32 bits wide."""
+
+
+class State(NamedTuple):
+    """The inner model, or gradients of it: (B, H, D, D) and (B, H, D), or without B if shared."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def batch_strides(self) -> tuple[int, int]:
+        """Elements from one sequence's state to the next; 0 if they share it."""
+        if self.weight.dim() == 3:
+            return 0, 0
+        return self.weight.stride(0), self.bias.stride(0)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A forward and a backward kernel that understand each other.
+
+    Attributes:
+        name: `naive` or `tile`.
+        forward: the kernel.
+        backward: the kernel.
+        keeps: dtype of the kept g; None is that of the tokens.
+        tiled: whether tokens are read in tiles.
+    """
+
+    name: str
+    forward: Any
+    backward: Any
+    keeps: torch.dtype | None
+    tiled: bool
+
+    def options(self, loop: InnerLoop, *, forward: bool) -> dict[str, Any]:
+        """Constants that one of the two is compiled for, and how it is launched."""
+        kernel = self.forward if forward else self.backward
+        batch, _, heads, dim = loop.q.shape
+        size = loop.mini_batch_size
+        constants = {
+            "M": size,
+            "D": dim,
+            "M_PAD": triton.next_power_of_2(size),
+            "D_PAD": max(TILE_ROWS if self.tiled else 1, triton.next_power_of_2(dim)),
+            "ROWS": TILE_ROWS,
+            "PRECISION": _precision(loop.q),
+        }
+        shape = Shape.of(kernel.__name__, dim, size, loop.q.dtype)
+        return {
+            **{name: value for name, value in constants.items() if name in kernel.arg_names},
+            **launch_options(shape, batch * heads, loop.q.device),
+        }
+
+
+NAIVE = Family("naive", naive_forward, naive_backward, keeps=torch.float32, tiled=False)
+TILE = Family("tile", tile_forward, tile_backward, keeps=None, tiled=True)
+
+
+def spans(loop: InnerLoop, mini_batches: int | None) -> list[tuple[int, int]]:
+    """Cut the tokens into what is read by one launch each.
+
+    Args:
+        loop: the arguments.
+        mini_batches: in a span; None is as many as 32-bit offsets reach.
+    """
+    _, tokens, heads, dim = loop.q.shape
+    size = loop.mini_batch_size
+    widest = max(heads * dim, *(x.stride(1) for x in (loop.q, loop.k, loop.v, loop.lr)))
+    reach = max(1, LARGEST_OFFSET // (widest * size))
+    step = min(reach, mini_batches or reach) * size
+    return [(start, min(start + step, tokens)) for start in range(0, tokens, step)]
+
+
+def forward(
+    loop: InnerLoop, family: Family, mini_batches: int | None, saved: list[Tensor]
+) -> ForwardResult:
+    """Compute the output and the final state.
+
+    Args:
+        loop: one layer, float32 state.
+        family: which kernels.
+        mini_batches: of a launch.
+        saved: of the shapes of `TritonKernel.saved_like`, to be filled in; empty if no backward
+            pass will follow.
+    """
+    interval = loop.checkpoint_interval if saved else None
+    output = torch.empty(loop.q.shape, dtype=loop.q.dtype, device=loop.q.device)
+    kept = saved[0] if saved and interval is None else None
+    state = _start(loop)
+    for number, span in enumerate(spans(loop, interval or mini_batches)):
+        if interval is not None:
+            saved[0][number].copy_(state.weight)
+            saved[1][number].copy_(state.bias)
+        end = _new_state(loop)
+        _read(loop, family, span, state, end, output, kept)
+        state = end
+    if saved and interval is None:
+        saved[1].copy_(state.weight)
+        saved[2].copy_(state.bias)
+    return ForwardResult(output, InnerParameters((state.weight,), (state.bias,)), saved)
+
+
+def backward(
+    loop: InnerLoop,
+    family: Family,
+    mini_batches: int | None,
+    saved: Sequence[Tensor],
+    upstream: Upstream,
+) -> ArgumentGradients:
+    """Compute the gradient of every argument.
+
+    Args:
+        loop: that of the forward pass.
+        family: which kernels.
+        mini_batches: of a launch.
+        saved: by `forward`.
+        upstream: gradients of its results.
+    """
+    batch, tokens, heads, dim = loop.q.shape
+    interval = loop.checkpoint_interval
+    new = loop.lr.new_zeros
+    gradients = _Gradients(
+        *(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (loop.q, loop.k, loop.v)),
+        lr=loop.lr.new_empty(batch, tokens, heads),
+        state=State(
+            *(
+                like.new_zeros(like.shape) if given is None else given.to(like.dtype, copy=True)
+                for given, like in zip(
+                    (upstream.weights[0], upstream.biases[0]), _new_state(loop), strict=True
+                )
+            )
+        ),
+        token_eta=new(batch, heads, loop.mini_batch_size),
+        ln_w=new(batch, heads, dim),
+        ln_b=new(batch, heads, dim),
+    )
+    given = upstream.output
+    d_out = loop.q.new_zeros(loop.q.shape) if given is None else given.to(loop.q.dtype)
+    d_out = d_out.contiguous()
+    if interval is None:
+        kept, state = saved[0], State(saved[1].clone(), saved[2].clone())
+    else:
+        kept, state = _empty_kept(loop, family), _new_state(loop)
+    for number, span in reversed(list(enumerate(spans(loop, interval or mini_batches)))):
+        if interval is not None:
+            start = State(saved[0][number], saved[1][number])
+            _read(loop, family, span, start, state, None, kept)
+        _read_back(loop, family, span, state, kept, d_out, gradients)
+    return gradients.arguments(loop)
+
+
+@dataclass(frozen=True)
+class _Gradients:
+    """What `_read_back` fills in; sums over the batch come last, for their order to be fixed."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    lr: Tensor
+    state: State
+    token_eta: Tensor
+    ln_w: Tensor
+    ln_b: Tensor
+
+    def arguments(self, loop: InnerLoop) -> ArgumentGradients:
+        shared = loop.parameters.weights[0].dim() == 3
+        weight, bias = (x.sum(0) if shared else x for x in self.state)
+        return ArgumentGradients(
+            *(self.q, self.k, self.v),
+            token_eta=self.token_eta.sum((0, 1)),
+            lr=self.lr,
+            weights=[weight],
+            biases=[bias],
+            ln_w=self.ln_w.sum(0),
+            ln_b=self.ln_b.sum(0),
+        )
+
+
+def _read(
+    loop: InnerLoop,
+    family: Family,
+    span: tuple[int, int],
+    start: State,
+    end: State,
+    output: Tensor | None,
+    kept: Tensor | None,
+) -> None:
+    """Launch the forward kernel over a span; `output` and `kept` are those of all tokens."""
+    cut = slice(*span)
+    q, k, v, lr = _tokens(loop, cut)
+    batch, tokens, heads, dim = q.shape
+    family.forward[(batch * heads,)](
+        *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, *start),
+        *(q if x is None else x[:, cut] for x in (output, kept)),
+        *end,
+        *(tokens, heads, loop.eps, *start.batch_strides()),
+        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
+        *(loop.q.shape[1] * heads * dim, heads * dim),
+        ANSWER=output is not None,
+        KEEP=kept is not None,
+        **family.options(loop, forward=True),
+    )
+
+
+def _read_back(
+    loop: InnerLoop,
+    family: Family,
+    span: tuple[int, int],
+    state: State,
+    kept: Tensor,
+    d_out: Tensor,
+    gradients: _Gradients,
+) -> None:
+    """Launch the backward kernel over a span: `state` and `gradients` go from its end to its start.
+
+    `kept`, `d_out` and the gradients of tokens are those of all tokens, in one layout.
+    """
+    cut = slice(*span)
+    q, k, v, lr = _tokens(loop, cut)
+    d_lr = gradients.lr[:, cut]
+    batch, tokens, heads, _ = q.shape
+    family.backward[(batch * heads,)](
+        *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, kept[:, cut], d_out[:, cut]),
+        *(*state, *gradients.state, gradients.token_eta, gradients.ln_w, gradients.ln_b),
+        *(x[:, cut] for x in (gradients.q, gradients.k, gradients.v)),
+        *(d_lr, tokens, heads, loop.eps),
+        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
+        *(*d_out.stride()[:2], *d_lr.stride()[:2]),
+        **family.options(loop, forward=False),
+    )
+
+
+def _tokens(loop: InnerLoop, cut: slice) -> list[Tensor]:
+    """q, k, v with the features of a token next to each other, and lr."""
+    tokens = (x[:, cut] for x in (loop.q, loop.k, loop.v))
+    return [*(x if x.stride(3) == 1 else x.contiguous() for x in tokens), loop.lr[:, cut]]
+
+
+def _start(loop: InnerLoop) -> State:
+    return State(*(x[0].contiguous() for x in (loop.parameters.weights, loop.parameters.biases)))
+
+
+def _new_state(loop: InnerLoop) -> State:
+    batch, _, heads, dim = loop.q.shape
+    return State(loop.lr.new_empty(batch, heads, dim, dim), loop.lr.new_empty(batch, heads, dim))
+
+
+def _empty_kept(loop: InnerLoop, family: Family) -> Tensor:
+    dtype = loop.q.dtype if family.keeps is None else family.keeps
+    return loop.q.new_empty(loop.q.shape, dtype=dtype)
+
+
+def _precision(tokens: Tensor) -> str:
+    """Precision of products of float32, as `torch.set_float32_matmul_precision` asks for it.
+
+    Narrower dtypes have their own. A product in three parts of tf32 is as good as float32; AMD's
+    compiler knows no tf32.
+    """
+    target = target_of(tokens.device) or "sm_80"
+    if tokens.dtype != torch.float32 or target.startswith("gfx"):
+        return "ieee"
+    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"

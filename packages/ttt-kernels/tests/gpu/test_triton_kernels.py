@@ -1,0 +1,148 @@
+"""The Triton kernels, interpreted: every result by name against the float64 reference."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from inner_inputs import InnerInputs, make_inputs
+from kernel_results import assert_close, expected_results, results, rms_error
+from torch import Tensor
+
+from ttt_kernels import available_kernels, ttt_linear
+from ttt_kernels.capability import Problem
+from ttt_kernels.dispatch import choose_kernel
+from ttt_kernels.errors import KernelUnavailableError
+from ttt_kernels.verify import hardened, poisoned
+
+KERNELS = ("naive", "naive-multi", "tile", "tile-multi")
+
+
+@dataclass(frozen=True)
+class Case:
+    tokens: int = 21
+    mini_batch_size: int = 8
+    head_dim: int = 16
+    batch: int = 1
+    shared: bool = True
+    sliced: bool = False
+    interval: int | None = None
+    gamma_spread: float = 0.3
+
+
+CASES = {
+    "remainder": Case(),
+    "padded tiles, strided tokens, a state per sequence": Case(
+        tokens=12, mini_batch_size=5, head_dim=24, batch=2, shared=False, sliced=True
+    ),
+    "checkpoints": Case(tokens=19, mini_batch_size=4, interval=2),
+    "gamma near 1": Case(gamma_spread=0.02, tokens=16),
+    "open mini-batch alone": Case(tokens=5, mini_batch_size=16),
+    "mini-batches of one": Case(tokens=3, mini_batch_size=1),
+    "mini-batches of several tiles": Case(tokens=38, mini_batch_size=20),
+}
+
+
+def inputs_of(case: Case, dtype: torch.dtype = torch.float32) -> InnerInputs:
+    x = make_inputs(
+        tokens=case.tokens,
+        mini_batch_size=case.mini_batch_size,
+        head_dim=case.head_dim,
+        batch=case.batch,
+        shared=case.shared,
+        dtype=torch.float32,
+    )
+    x = replace(x, ln_w=1 + (x.ln_w - 1) * (case.gamma_spread / 0.3)).with_tokens(dtype)
+    if case.sliced:
+        q, k, v = torch.stack([x.q, x.k, x.v], 2).unbind(2)
+        x = replace(x, q=q, k=k, v=v)
+    return x
+
+
+def float32_tolerance(name: str) -> float:
+    return 1e-4 if name.startswith("gradient") else 1e-5
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("kernel", ["naive-multi", "tile-multi"])
+def test_every_result_is_that_of_the_reference(kernel: str, case: Case) -> None:
+    x = inputs_of(case)
+    with hardened(), poisoned():
+        found = results(x, kernel, case.interval)
+    assert_close(found, expected_results(x), float32_tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 3e-3), (torch.bfloat16, 6e-3)])
+@pytest.mark.parametrize("kernel", ["naive-multi", "tile-multi"])
+def test_tokens_of_16_bits_cost_their_rounding_and_no_more(
+    kernel: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    x = inputs_of(Case(tokens=21, mini_batch_size=8, head_dim=32), dtype)
+    with hardened(), poisoned():
+        found = results(x, kernel)
+    assert found["output"].dtype == dtype
+    assert_close(found, expected_results(x), lambda _: tolerance)
+
+
+@pytest.mark.parametrize(("kernel", "other"), [("naive", "naive-multi"), ("tile", "tile-multi")])
+def test_a_launch_for_each_mini_batch_is_one_for_all(kernel: str, other: str) -> None:
+    x = inputs_of(Case(tokens=10, mini_batch_size=4))
+    with hardened(), poisoned():
+        found, expected = results(x, kernel), results(x, other)
+    assert_close(found, expected, lambda _: 1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["naive-multi", "tile-multi"])
+def test_two_runs_are_equal_bit_for_bit(kernel: str) -> None:
+    x = inputs_of(Case(tokens=3, mini_batch_size=2, batch=2))
+    with hardened(), poisoned():
+        first, second = results(x, kernel), results(x, kernel)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kernel", ["naive-multi", "tile-multi"])
+def test_reading_in_parts_is_reading_at_once(kernel: str) -> None:
+    x = inputs_of(Case(tokens=15, mini_batch_size=4))
+    options = {"mini_batch_size": 4, "kernel": kernel}
+
+    def read(start: int, stop: int, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        part = x.tokens(start, stop)
+        tokens = (part.q, part.k, part.v, part.token_eta, part.lr)
+        return ttt_linear(*tokens, weight, bias, part.ln_w, part.ln_b, **options)
+
+    with hardened():
+        out, weight, bias = read(0, 15, x.weights[0], x.biases[0])
+        first, *state = read(0, 8, x.weights[0], x.biases[0])
+        second, *state = read(8, 15, *state)
+    torch.testing.assert_close(torch.cat([first, second], 1), out, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(state, [weight, bias], rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_nothing_but_the_state_are_found() -> None:
+    x = inputs_of(Case(tokens=9, mini_batch_size=4)).require_grad()
+    expected: list[Tensor] = []
+    for kernel in ("reference", "naive-multi", "tile-multi"):
+        with hardened(), poisoned():
+            _, weight, _ = ttt_linear(
+                *(x.q, x.k, x.v, x.token_eta, x.lr, x.weights[0], x.biases[0], x.ln_w, x.ln_b),
+                mini_batch_size=4,
+                kernel=kernel,
+            )
+            found = torch.autograd.grad(weight.square().sum(), [x.k, x.v, x.lr, x.weights[0]])
+        expected = expected or list(found)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert rms_error(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_tensor_in_main_memory_reaches_a_gpu_kernel(kernel: str) -> None:
+    assert kernel in available_kernels()
+    x = inputs_of(Case())
+    with pytest.raises(
+        KernelUnavailableError, match=f"`{kernel}` cannot run this: it runs on cuda"
+    ):
+        results(x, kernel)
+
+
+def test_auto_does_not_interpret() -> None:
+    with hardened():
+        assert choose_kernel(problem=Problem("linear", "cpu")).kernel not in KERNELS
