@@ -7,8 +7,8 @@ import torch
 from inner_inputs import InnerInputs, make_inputs
 from torch import Tensor
 
+from ttt_kernels.cpu import state
 from ttt_kernels.cpu.kernel import CpuKernel
-from ttt_kernels.cpu.linear_forward import GROUP
 from ttt_kernels.kernel import ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters
 from ttt_kernels.reference.kernel import ReferenceKernel
@@ -122,9 +122,15 @@ def test_tokens_of_bfloat16_are_computed_in_the_states_float32() -> None:
             assert torch.equal(tensor, expected[name].to(tensor.dtype)), name
 
 
+@pytest.fixture
+def few_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three heads of 8 features in float64 are read side by side, and one on the way back."""
+    monkeypatch.setattr(state, "CACHE_BYTES", 8000)
+
+
+@pytest.mark.usefixtures("few_side_by_side")
 def test_more_heads_than_are_read_side_by_side_are_each_their_own() -> None:
-    heads = 2 * GROUP + 3
-    x = make_inputs(batch=2, heads=heads, tokens=11, head_dim=8, mini_batch_size=4)
+    x = make_inputs(batch=2, heads=7, tokens=11, head_dim=8, mini_batch_size=4)
     loop, upstream = loop_of(x, torch.float64), upstream_of(x, torch.float64)
     for ours, expected in zip(
         results(CpuKernel(), loop, upstream),
@@ -135,11 +141,12 @@ def test_more_heads_than_are_read_side_by_side_are_each_their_own() -> None:
             torch.testing.assert_close(tensor, expected[name], rtol=1e-11, atol=1e-12, msg=name)
 
 
+@pytest.mark.usefixtures("few_side_by_side")
 @pytest.mark.parametrize("adam", [None, ADAM], ids=["linear", "linear-adam"])
 def test_a_value_that_is_no_number_shows_in_its_head_from_its_mini_batch_on_and_nowhere_else(
     adam: AdamUpdate | None,
 ) -> None:
-    heads = GROUP + 2
+    heads = 5
     x = make_inputs(batch=2, heads=heads, tokens=14, head_dim=6, mini_batch_size=4)
     loop = loop_of(x, torch.float32, adam)
     clean = CpuKernel().forward(loop, save=False)
@@ -158,12 +165,12 @@ def test_a_value_that_is_no_number_shows_in_its_head_from_its_mini_batch_on_and_
     assert gradients.q.isnan().flatten(2).any(-1).any(1).equal(expected.any(1))
 
 
-def test_what_is_kept_is_a_gradient_for_each_token_or_a_state_at_intervals() -> None:
+def test_what_is_kept_is_a_gradient_and_a_scale_for_each_token_or_a_state_at_intervals() -> None:
     x = make_inputs(batch=2, heads=3, tokens=70, head_dim=16, mini_batch_size=4)
     loop = loop_of(x, torch.float32)
-    state = 2 * 3 * (16 * 16 + 16)
-    gradients = 2 * 3 * 68 * 16
-    for interval, expected in ((None, gradients + state), (1, 17 * state), (5, 4 * state)):
+    numbers = 2 * 3 * (16 * 16 + 16)
+    gradients = 2 * 3 * 68 * (16 + 1)
+    for interval, expected in ((None, gradients + numbers), (1, 17 * numbers), (5, 4 * numbers)):
         case = replace(loop, checkpoint_interval=interval)
         saved = CpuKernel().forward(case, save=True).saved
         assert sum(tensor.numel() for tensor in saved) == expected

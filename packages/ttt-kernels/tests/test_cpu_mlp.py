@@ -16,7 +16,7 @@ from ttt_kernels.cpu.jit import entry
 from ttt_kernels.cpu.kernel import CpuKernel
 from ttt_kernels.cpu.vector import load, store, vector_length
 from ttt_kernels.kernel import InnerLoop, Kernel, Upstream
-from ttt_kernels.reference import InnerParameters
+from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters
 from ttt_kernels.reference.activation import gelu_terms as reference_terms
 from ttt_kernels.reference.kernel import ReferenceKernel
 
@@ -131,6 +131,27 @@ def test_strided_tokens_and_a_state_shared_in_part() -> None:
     check(replace(x, q=q, k=k.mT.contiguous().mT, v=v, lr=lr, weights=weights, biases=biases))
 
 
+@pytest.mark.parametrize("layers", [2, 3])
+def test_steps_of_adam_equal_the_reference(layers: int) -> None:
+    x = make_inputs(layers=layers, tokens=22, shared=False)
+    loop = loop_of(x)
+    first = (*loop.parameters.weights, *loop.parameters.biases)
+    moments = AdamMoments(
+        tuple(torch.zeros_like(each) for each in first),
+        tuple(torch.zeros_like(each) + 0.01 for each in first),
+        3,
+    )
+    adam = AdamUpdate(lr=0.05, beta1=0.9, beta2=0.99)
+    loop = replace(loop, parameters=loop.parameters._replace(moments=moments), adam=adam)
+    ours, theirs = (
+        everything(kernel, loop, upstream_of(loop)) for kernel in (CpuKernel(), ReferenceKernel())
+    )
+    for name, expected in theirs.items():
+        torch.testing.assert_close(ours[name], expected, rtol=1e-9, atol=1e-9, msg=name)
+    [mine, other] = (k.forward(loop, save=False) for k in (CpuKernel(), ReferenceKernel()))
+    torch.testing.assert_close(mine.parameters.moments, other.parameters.moments)
+
+
 @pytest.mark.parametrize("missing", ["output", "state"])
 def test_results_without_a_gradient_count_as_zero(missing: str) -> None:
     kernel, loop = CpuKernel(), loop_of(make_inputs(layers=2))
@@ -204,10 +225,10 @@ def test_nan_reaches_what_depends_on_it_and_nothing_else() -> None:
 @entry
 def terms_of(x: np.ndarray, out: np.ndarray) -> None:
     for j in range(0, x.shape[1], vector_length(x)):
-        value, slope, curvature = gelu_terms(load(x, 0, j))
-        store(out, 0, j, value)
-        store(out, 1, j, slope)
-        store(out, 2, j, curvature)
+        value, slope, curvature = gelu_terms(load(x, j))
+        store(out, j, value)
+        store(out, x.shape[1] + j, slope)
+        store(out, 2 * x.shape[1] + j, curvature)
 
 
 @pytest.mark.parametrize(

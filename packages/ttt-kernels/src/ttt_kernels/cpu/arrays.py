@@ -1,5 +1,8 @@
 """From torch to what compiled code takes: arrays of one type that share the tensors' memory."""
 
+import math
+from collections.abc import Sequence as Listed
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,17 +10,13 @@ from torch import Tensor
 from ttt_kernels.cpu.tiles import Sequence
 from ttt_kernels.kernel import InnerLoop
 
+_PAGE_BYTES = 1 << 21
+
 
 def sequence_of(loop: InnerLoop) -> Sequence:
     """Give the arguments of an inner loop to compiled code, copying only what has other types."""
     dtype = loop.lr.dtype
     tokens = [_tokens(each, dtype) for each in (loop.q, loop.k, loop.v)]
-    parameters = loop.parameters
-    weight, bias = parameters.weights[0], parameters.biases[0]
-    if weight.dim() - bias.dim() != 1:  # one of them shared, the other not
-        lead = (loop.q.shape[0], loop.q.shape[2])
-        weight, bias = (x.expand(*lead, *x.shape[-n:]) for x, n in ((weight, 2), (bias, 1)))
-    shared = weight.dim() == 3
     q, k, v = (_span(each) for each in tokens)
     return Sequence(
         q=q,
@@ -26,12 +25,25 @@ def sequence_of(loop: InnerLoop) -> Sequence:
         steps=np.array([each.stride()[:3] for each in tokens], dtype=np.int64),
         lr=array_of(loop.lr),
         token_eta=array_of(loop.token_eta),
-        weight=array_of(weight[None] if shared else weight),
-        bias=array_of(bias[None] if shared else bias),
         ln_w=array_of(loop.ln_w),
         ln_b=array_of(loop.ln_b),
         eps=array_of(loop.lr).dtype.type(loop.eps),
     )
+
+
+def empty(shape: Listed[int], like: Tensor) -> Tensor:
+    """An empty tensor of the dtype of another, from the border of a large page on.
+
+    For arrays of some megabytes NumPy asks for large pages, of which a few are touched here; torch
+    would touch thousands of small ones, each at the price of hundreds of products.
+    """
+    dtype = like.detach().numpy().dtype
+    length = math.prod(shape) * dtype.itemsize
+    if length < _PAGE_BYTES:
+        return torch.from_numpy(np.empty(shape, dtype))
+    room = np.empty(length + _PAGE_BYTES, np.uint8)
+    start = -room.ctypes.data % _PAGE_BYTES
+    return torch.from_numpy(room[start : start + length].view(dtype).reshape(shape))
 
 
 def flat_array_of(tensor: Tensor) -> np.ndarray:

@@ -1,18 +1,14 @@
-"""The kernel `cpu`: compiled scans; batched products for MLPs with Adam."""
+"""The kernel `cpu`: compiled scans over inner models of any depth."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
-from ttt_kernels.reference.kernel import ReferenceKernel
 
 
 class CpuKernel:
     """A `ttt_kernels.kernel.Kernel` for tensors in main memory."""
-
-    def __init__(self) -> None:
-        self._batched = ReferenceKernel()
 
     def refusal(self, loop: InnerLoop) -> str | None:
         """Refuse nothing that is in main memory; see `Kernel`."""
@@ -20,71 +16,38 @@ class CpuKernel:
 
     def saved_like(self, loop: InnerLoop) -> list[Tensor]:
         """Return empty tensors; see `Kernel`."""
-        if not _is_compiled(loop):
-            return self._batched.saved_like(loop)
-        if loop.adam is not None:
-            return []
-        shapes = _saved_shapes(loop) if _is_linear(loop) else _saved_shapes_of_mlp(loop)
-        return [loop.lr.new_empty(shape) for shape in shapes]
+        return [loop.lr.new_empty(shape) for shape in _saved_shapes(loop)]
 
     def forward(self, loop: InnerLoop, *, save: bool) -> ForwardResult:
         """Compute output and final state; see `Kernel`."""
-        if not _is_compiled(loop):
-            return self._batched.forward(loop, save=save)
-        from ttt_kernels.cpu import linear, mlp  # import the compiler
+        from ttt_kernels.cpu import arrays, scans  # import the compiler
 
-        saved = self.saved_like(loop) if save else []
-        return (linear if _is_linear(loop) else mlp).forward(loop, saved)
+        shapes = _saved_shapes(loop) if save else []
+        return scans.forward(loop, [arrays.empty(shape, loop.lr) for shape in shapes])
 
     def backward(
         self, loop: InnerLoop, saved: Sequence[Tensor], upstream: Upstream
     ) -> ArgumentGradients:
         """Compute the gradient of every argument; see `Kernel`."""
-        if not _is_compiled(loop):
-            return self._batched.backward(loop, saved, upstream)
-        from ttt_kernels.cpu import linear, mlp
+        from ttt_kernels.cpu import scans
 
-        return (linear if _is_linear(loop) else mlp).backward(loop, saved, upstream)
-
-
-def _is_compiled(loop: InnerLoop) -> bool:
-    return _is_linear(loop) or loop.adam is None
-
-
-def _is_linear(loop: InnerLoop) -> bool:
-    return len(loop.parameters.weights) == 1
+        return scans.backward(loop, saved, upstream)
 
 
 def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
-    """Shapes of g and of the states kept.
+    """Shapes of g, or what it comes from, and of the states kept; none with Adam.
 
-    Without `checkpoint_interval`: g of all complete mini-batches, (B, H, T', D), and the final
-    state, (B, H, 1, D, D) and (B, H, 1, D). With it: no g, and a state every so many mini-batches.
+    G is the outputs of all layers and one more, S the numbers of a state. Without
+    `checkpoint_interval`: g of all complete mini-batches, (B, H, N, G, M), and the final state,
+    (B, H, 1, S). With it: no g, and a state every so many mini-batches.
     """
-    batch, tokens, heads, dim = loop.q.shape
-    size, interval = loop.mini_batch_size, loop.checkpoint_interval
-    complete = tokens // size
-    if interval is None:
-        gradients, states = complete * size, 1
-    else:
-        gradients, states = 0, max(1, (complete + interval - 1) // interval)
-    return [
-        (batch, heads, gradients, dim),
-        (batch, heads, states, dim, dim),
-        (batch, heads, states, dim),
-    ]
-
-
-def _saved_shapes_of_mlp(loop: InnerLoop) -> list[tuple[int, ...]]:
-    """Shapes of g and of the states kept; see `_saved_shapes`.
-
-    Those of a mini-batch and of a state are (G, M), G the outputs of all layers, and (S,).
-    """
+    if loop.adam is not None:
+        return []
     batch, tokens, heads, _ = loop.q.shape
     size, interval = loop.mini_batch_size, loop.checkpoint_interval
     complete = tokens // size
     shapes = [weight.shape[-2:] for weight in loop.parameters.weights]
-    outputs = sum(out for _, out in shapes)
+    outputs = sum(out for _, out in shapes) + 1
     numbers = sum(inputs * out + out for inputs, out in shapes)
     gradients, states = complete, 1
     if interval is not None:

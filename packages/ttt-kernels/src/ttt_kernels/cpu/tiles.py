@@ -1,25 +1,60 @@
-"""The tokens of one mini-batch of one head as small matrices, padded for the vector units."""
+"""Scratch memory of the scans, and what is done to it row by row.
 
+Everything is made of *panels*: rows of one vector, one after the other. In a tile a row is one
+feature of as many tokens as a vector has lanes, and there are as many panels as a mini-batch needs.
+So a product with a weight reads the weight once and as it is, transposed or not; sums over
+features, as in a layer norm, need no sums within a vector; and the distance from row to row is a
+constant of the compiled code, so that addresses need no registers.
+"""
+
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import jit
-from ttt_kernels.cpu.simd import ROW_UNIT
 from ttt_kernels.cpu.vector import (
+    VECTOR_BYTES,
+    claim,
     load,
     prefetch,
+    put,
+    root_of,
+    row,
+    spread,
     store,
-    total_of,
-    transpose_block,
+    transpose_square,
     vector_length,
     zeros,
 )
 
+UNIT = 16
+"""Features are padded to a multiple of it: the tallest tile of a product, the longest vector."""
 _LINE_BYTES = 64
 
-LN_W, LN_B, BIAS, MASK = range(4)
-"""Rows of a head: its layer norm, its bias, and ones where a feature is no padding; (4, D')."""
+# Tiles of every layer, and of what would be another one behind the last: x_l, the inputs on the way
+# of the keys, which are the standardized z_L behind the last layer. What stands side by side is
+# used side by side: the factors of the gradient of a weight, first those that stand by its input,
+# (q_l, dPULLED, x_l), then those by its output, (d of y_l, d of z_l).
+ANSWERS, DPULLED, INPUTS, DANSWERS, DKEYS = range(5)
+# gelu' and gelu'' between the layers on the way of the keys, and gelu' on that of the queries; g_l;
+# g_{l+1} W_{l+1}^T; gradients of x_l and of g_l.
+SLOPES, CURVATURES, ANSWER_SLOPES, GRADIENTS, PULLED, DINPUTS, DGRADIENTS = range(5, 12)
+# Single tiles: v - k; anything. Gradients: of the output, then of q; of k, as far as through v - k;
+# of the layer norm, where each token's lane holds its part.
+TARGETS, SCALED, DOUTPUT, DTARGETS, DLN_W, DLN_B = range(6)
+# Tokens by tokens, key j by query i: 1 + x_j . q_i, of every layer; that times -eta_ij. In the
+# first layer's place: token_eta_i for j <= i, else 0; ones there; the gradient of x_j . q_i; a
+# transpose.
+ATTENTIONS, CORRECTIONS, STEPS, CAUSAL, DATTENTION, FLIPPED = range(6)
+# Rows of one number for each token: lr_j and its gradient; 1 / std of z_L, keys and queries.
+RATES, DRATES, INVERSE_STD, ANSWER_INVERSE_STD = range(4)
+# Panels by token, a row for each token and a panel for so many features: queries and below them
+# keys; the g of a step, or three factors of the gradient of a weight; anything.
+TOKENS, GROWTH, OTHER = range(3)
+# Rows of a head; see `state`.
+LN_W, LN_B, TOKEN_ETA = range(3)
 
 
 class Sequence(NamedTuple):
@@ -32,8 +67,6 @@ class Sequence(NamedTuple):
         steps: numbers from one sequence, token and head to the next, rows q, k, v, (3, 3) int64.
         lr: (B, T, H).
         token_eta: (M,).
-        weight: W0, (B, H, D, D), or (1, H, D, D) if all sequences share it.
-        bias: b0, (B, H, D) or (1, H, D); shared if and only if the weight is.
         ln_w: (H, D).
         ln_b: (H, D).
         eps: of the inner layer norm.
@@ -45,58 +78,98 @@ class Sequence(NamedTuple):
     steps: Any
     lr: Any
     token_eta: Any
-    weight: Any
-    bias: Any
     ln_w: Any
     ln_b: Any
     eps: Any
 
 
-class Tiles(NamedTuple):
-    """Scratch memory for one mini-batch; the rows are tokens unless it says otherwise.
-
-    M' and D' are M and D rounded up; the padding of every row is zero.
+class Model(NamedTuple):
+    """Sizes of the inner model.
 
     Attributes:
-        causal: ones where j <= i, (M', M').
-        rates: lr_j, (1, M').
-        inputs: the queries and below them the keys, (2 M', D').
-        queries: the first half of `inputs`, (M', D').
-        keys: the second.
-        targets: v - k, (M', D').
-        keys_by_feature: (D', M').
-        normed: standardized inner outputs of the keys, (M', D').
-        inverse_std: of the same, (M',).
-        gradients: g, (M', D').
-        attention: q_i . k_j, (M', M').
-        corrections: -(1 + q_i . k_j) * eta_ij for j <= i, else 0, (M', M').
-        answers: inner outputs of the queries, standardized, (M', D').
-        answer_inverse_std: (M',).
-        descents: -token_eta[n - 1] * lr_j * g_j, the steps of the bias, (M', D').
+        layers: L >= 1.
+        dim: D, width of its input and output.
+        hidden: F, width of everything between.
     """
 
-    causal: Any
-    rates: Any
-    inputs: Any
-    queries: Any
-    keys: Any
-    targets: Any
-    keys_by_feature: Any
-    normed: Any
-    inverse_std: Any
-    gradients: Any
-    attention: Any
-    corrections: Any
-    answers: Any
-    answer_inverse_std: Any
-    descents: Any
+    layers: Any
+    dim: Any
+    hidden: Any
+
+
+class Tiles(NamedTuple):
+    """Scratch memory for one mini-batch.
+
+    V is the length of a vector, P the panels that M tokens need and M' = P V; W' is the wider of D
+    and F, padded. Tokens that fill up a mini-batch are copies of its first one with a learning
+    rate of zero: nothing is learned from them, and they are no less finite than the others. Few
+    arrays, because each is seven arguments to compile.
+
+    Attributes:
+        layered: (L + 1, kinds, P, W', V).
+        single: (kinds, P, W', V).
+        squares: (kinds, L, P, M', V).
+        rows: (kinds, M').
+        by_token: (kinds, W' / V, 3 M', V).
+    """
+
+    layered: Any
+    single: Any
+    squares: Any
+    rows: Any
+    by_token: Any
+
+
+def padded(size: int) -> int:
+    """Round up to a multiple of UNIT."""
+    return (size + UNIT - 1) // UNIT * UNIT
+
+
+rows_of = jit(padded)
 
 
 @jit
-def padded(size: int, array: Any) -> int:
-    """Round up so that both whole vectors and whole tiles of the array's type fit."""
-    unit = max(vector_length(array), ROW_UNIT)
-    return (size + unit - 1) // unit * unit
+def width_in(model: Any, layer: int) -> int:
+    """Features that a layer reads."""
+    return model.dim if layer == 0 else model.hidden
+
+
+@jit
+def width_out(model: Any, layer: int) -> int:
+    """Features that a layer writes."""
+    return model.dim if layer == model.layers - 1 else model.hidden
+
+
+def aligned_zeros(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+    """Zeros of an array's type from a border of a cache line on, which NumPy does not promise.
+
+    Otherwise most vectors lie across a border, and are read twice.
+    """
+    length = math.prod(shape) * like.itemsize
+    room = np.zeros(length + _LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % _LINE_BYTES
+    return room[start : start + length].view(like.dtype).reshape(shape)
+
+
+def make_tiles(sequence: Sequence, model: Model) -> Tiles:
+    """Allocate tiles of zeros; not compiled. Pages that a pass leaves alone cost nothing."""
+    like, size = sequence.lr, len(sequence.token_eta)
+    lanes = VECTOR_BYTES // like.itemsize
+    panels = -(-size // lanes)
+    tokens, width = panels * lanes, padded(max(model.dim, model.hidden))
+    tiles = Tiles(
+        aligned_zeros((model.layers + 1, 12, panels, width, lanes), like),
+        aligned_zeros((6, panels, width, lanes), like),
+        aligned_zeros((6, model.layers, panels, tokens, lanes), like),
+        aligned_zeros((4, tokens), like),
+        aligned_zeros((3, width // lanes, 3 * tokens, lanes), like),
+    )
+    token_eta = np.zeros(tokens, like.dtype)
+    token_eta[:size] = sequence.token_eta
+    causal = np.triu(np.ones((tokens, tokens))).reshape(tokens, panels, lanes).swapaxes(0, 1)
+    tiles.squares[CAUSAL, 0] = causal
+    tiles.squares[STEPS, 0] = causal * token_eta.reshape(panels, 1, lanes)
+    return tiles
 
 
 @jit
@@ -106,215 +179,183 @@ def number(value: float, like: Any) -> Any:
 
 
 @jit
-def aligned_zeros(rows: int, columns: int, like: Any) -> Any:
-    """A matrix of zeros of an array's type from a border of a cache line on.
-
-    NumPy promises less, and then every other vector lies across a border and is read twice.
-    """
-    line = _LINE_BYTES // like.itemsize
-    room = np.zeros(rows * columns + line, like.dtype)
-    start = (-(room.ctypes.data // like.itemsize)) % line
-    return room[start : start + rows * columns].reshape((rows, columns))
+def load_mini_batch(
+    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int, following: Any
+) -> None:
+    """Fill the tiles with `count` tokens from `start` on; what is `following` is read next."""
+    dim, tokens = sequence.ln_w.shape[1], tiles.rows.shape[1]
+    together, values = tiles.by_token[TOKENS], tiles.by_token[OTHER]
+    q, k, v = sequence.steps[0], sequence.steps[1], sequence.steps[2]
+    load_tokens(together, 0, tokens, sequence.q, q, batch, head, start, count, following, dim)
+    load_tokens(together, tokens, tokens, sequence.k, k, batch, head, start, count, following, dim)
+    load_tokens(values, 0, tokens, sequence.v, v, batch, head, start, count, following, dim)
+    targets, keys = tiles.single[TARGETS], tiles.layered[0, INPUTS]
+    by_feature(tiles.layered[0, ANSWERS], together, 0, dim)
+    by_feature(keys, together, tokens, dim)
+    by_feature(targets, values, 0, dim)
+    subtract(targets, keys, dim)
+    for j in range(tokens):
+        inside = j < count
+        tiles.rows[RATES, j] = sequence.lr[batch, start + j, head] if inside else number(0.0, keys)
 
 
 @jit
-def make_tiles(mini_batch_size: int, dim: int, like: Any, shared: bool) -> Any:
-    """Allocate tiles of zeros.
+def load_tokens(
+    out: Any,
+    first: int,
+    tokens: int,
+    source: Any,
+    steps: Any,
+    batch: int,
+    head: int,
+    start: int,
+    count: int,
+    following: Any,
+    dim: int,
+) -> None:
+    """Read tokens of a flat array into the rows of panels by token, from the row `first` on.
 
-    Args:
-        mini_batch_size: M.
-        dim: D.
-        like: array of the type.
-        shared: let tiles that the forward pass needs one after the other be the same memory, so
-            that all of them stay in the innermost cache: targets and gradients; normed, answers and
-            descents.
+    `steps` lead to the next sequence, token and head. The tokens `following`, a head and its first
+    token, are read next. They lie a page apart, so without being asked for they would be waited
+    for, one after the other.
     """
-    tokens, width = padded(mini_batch_size, like), padded(dim, like)
-    causal = aligned_zeros(tokens, tokens, like)
+    vector, line = vector_length(out), _LINE_BYTES // out.itemsize
+    whole, height = dim // vector * vector, out.shape[1] * vector
+    ahead = (following[0] - head) * steps[2] + (following[1] - start) * steps[1]
     for i in range(tokens):
-        for j in range(i + 1):
-            causal[i, j] = 1
-    targets, normed = aligned_zeros(tokens, width, like), aligned_zeros(tokens, width, like)
-    gradients = targets if shared else aligned_zeros(tokens, width, like)
-    answers = normed if shared else aligned_zeros(tokens, width, like)
-    descents = normed if shared else aligned_zeros(tokens, width, like)
-    inputs = aligned_zeros(2 * tokens, width, like)
-    return Tiles(
-        causal,
-        aligned_zeros(1, tokens, like),
-        inputs,
-        inputs[:tokens],
-        inputs[tokens:],
-        targets,
-        aligned_zeros(width, tokens, like),
-        normed,
-        np.zeros(tokens, like.dtype),
-        gradients,
-        aligned_zeros(tokens, tokens, like),
-        aligned_zeros(tokens, tokens, like),
-        answers,
-        np.zeros(tokens, like.dtype),
-        descents,
-    )
-
-
-@jit
-def load_head(sequence: Any, weight: Any, rows: Any, batch: int, head: int) -> None:
-    """Load W0 (D', D'), b0 and the layer norm of one head, and zeros into the padding.
-
-    The head that was there before may have left something that is no number.
-    """
-    dim = sequence.ln_w.shape[1]
-    fill_zeros(weight, weight.shape[0])
-    fill_zeros(rows, 4)
-    shared = sequence.weight.shape[0] == 1
-    copy_state(
-        weight,
-        rows,
-        sequence.weight[0 if shared else batch, head],
-        sequence.bias[0 if shared else batch, head],
-        dim,
-    )
-    for d in range(dim):
-        rows[LN_W, d] = sequence.ln_w[head, d]
-        rows[LN_B, d] = sequence.ln_b[head, d]
-        rows[MASK, d] = 1
-
-
-@jit
-def copy_state(weight: Any, rows: Any, from_weight: Any, from_bias: Any, dim: int) -> None:
-    """Load a state (D, D), (D,) into padded arrays (D', D'), (4, D')."""
-    for i in range(dim):
-        rows[BIAS, i] = from_bias[i]
-        for j in range(dim):
-            weight[i, j] = from_weight[i, j]
-
-
-@jit
-def keep_state(to_weight: Any, to_bias: Any, weight: Any, rows: Any, dim: int) -> None:
-    """Write what `copy_state` loads."""
-    for i in range(dim):
-        to_bias[i] = rows[BIAS, i]
-        for j in range(dim):
-            to_weight[i, j] = weight[i, j]
-
-
-@jit
-def load_tokens(sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int) -> None:
-    """Fill the tiles with `count` tokens from `start` on."""
-    q, k, v, steps = sequence.q, sequence.k, sequence.v, sequence.steps
-    dim = sequence.ln_w.shape[1]
-    vector = vector_length(sequence.lr)
-    whole = dim // vector * vector
-    for i in range(count):
-        token = start + i
-        at_q = batch * steps[0, 0] + token * steps[0, 1] + head * steps[0, 2]
-        at_k = batch * steps[1, 0] + token * steps[1, 1] + head * steps[1, 2]
-        at_v = batch * steps[2, 0] + token * steps[2, 1] + head * steps[2, 2]
-        tiles.rates[0, i] = sequence.lr[batch, token, head]
+        place = batch * steps[0] + (start + (i if i < count else 0)) * steps[1] + head * steps[2]
+        at = (first + i) * vector
         for d in range(0, whole, vector):
-            keys = load(k, 0, at_k + d)
-            store(tiles.queries, i, d, load(q, 0, at_q + d))
-            store(tiles.keys, i, d, keys)
-            store(tiles.targets, i, d, load(v, 0, at_v + d) - keys)
-        for d in range(whole, dim):
-            key = k[at_k + d]
-            tiles.queries[i, d] = q[at_q + d]
-            tiles.keys[i, d] = key
-            tiles.targets[i, d] = v[at_v + d] - key
-    clear_padding(tiles.queries, count, dim)
-    clear_padding(tiles.keys, count, dim)
-    clear_padding(tiles.targets, count, dim)
-    transpose(tiles.keys_by_feature, tiles.keys, count, dim)
-
-
-@jit
-def prefetch_rows(source: Any, first: int, step: int, count: int, dim: int) -> None:
-    """Ask for rows of a flat array that are needed soon; they lie apart, which no hardware sees."""
-    line = _LINE_BYTES // source.itemsize
-    for i in range(count):
+            store(out, at, load(source, place + d))
+            at += height
         for d in range(0, dim, line):
-            prefetch(source, first + i * step + d)
-
-
-@jit
-def ask_for(sequence: Any, which: int, program: int, start: int, count: int) -> None:
-    """Ask for the queries, keys or values (0, 1, 2) of a mini-batch that is next."""
-    heads, dim = sequence.ln_w.shape
-    steps = sequence.steps[which]
-    first = (program // heads) * steps[0] + start * steps[1] + (program % heads) * steps[2]
-    source = (sequence.q, sequence.k, sequence.v)[which]
-    prefetch_rows(source, first, steps[1], count, dim)
-
-
-@jit
-def clear_padding(tile: Any, count: int, dim: int) -> None:
-    """Write zeros behind the features: what was there may be no number, which no mask removes."""
-    for i in range(count):
-        for d in range(dim, tile.shape[1]):
-            tile[i, d] = 0
-
-
-@jit
-def store_tokens(out: Any, tile: Any, start: int, step: int, count: int, dim: int) -> None:
-    """Write the first rows of a tile into a flat array, `step` numbers from one to the next."""
-    vector = vector_length(out)
-    whole = dim // vector * vector
-    for i in range(count):
-        at = start + i * step
-        for d in range(0, whole, vector):
-            store(out, 0, at + d, load(tile, i, d))
+            prefetch(source, place + ahead + d)
         for d in range(whole, dim):
-            out[at + d] = tile[i, d]
+            out[whole // vector, first + i, d - whole] = source[place + d]
 
 
 @jit
-def transpose(out: Any, matrix: Any, rows: int, columns: int) -> None:
-    """Write the transpose of the first rows and columns of a matrix, and of their padding."""
-    vector = vector_length(out)
-    for i in range(0, rows, vector):
-        for j in range(0, columns, vector):
-            transpose_block(out, j, i, matrix, i, j)
-
-
-@jit
-def fill_rows(out: Any, rows: Any, row: int, count: int) -> None:
-    """Copy one row of a matrix into the first `count` rows of another."""
-    vector = vector_length(out)
-    for d in range(0, out.shape[1], vector):
-        content = load(rows, row, d)
-        for i in range(count):
-            store(out, i, d, content)
-
-
-@jit
-def fill_zeros(out: Any, count: int) -> None:
-    """Set the first `count` rows of a matrix to zero."""
-    nothing = zeros(out)
+def claim_tokens(out: Any, start: int, step: int, count: int, dim: int) -> None:
+    """Ask for the memory that `store_tokens` will write; until it is near, a store is not done."""
     for i in range(count):
-        for d in range(0, out.shape[1], vector_length(out)):
-            store(out, i, d, nothing)
+        for d in range(0, dim, _LINE_BYTES // out.itemsize):
+            claim(out, start + i * step + d)
 
 
 @jit
-def standardize(tile: Any, inverse_std: Any, rows: Any, count: int, dim: int, eps: Any) -> None:
-    """Give the first rows zero mean and unit biased variance, in place; keep 1 / std.
+def store_tokens(
+    out: Any, start: int, step: int, by_token: Any, first: int, count: int, dim: int
+) -> None:
+    """Write rows of panels by token into a flat array, `step` numbers from one to the next."""
+    vector = vector_length(out)
+    whole, height = dim // vector * vector, by_token.shape[1] * vector
+    for i in range(count):
+        place, at = start + i * step, (first + i) * vector
+        for d in range(0, whole, vector):
+            store(out, place + d, load(by_token, at))
+            at += height
+        for d in range(whole, dim):
+            out[place + d] = by_token[whole // vector, first + i, d - whole]
+
+
+@jit
+def by_feature(tile: Any, panels: Any, first: int, rows: int) -> None:
+    """Write tokens that stand in rows, from the row `first` on, into a tile."""
+    vector = vector_length(tile)
+    for p in range(tile.shape[0]):
+        for c in range((rows + vector - 1) // vector):
+            transpose_square(tile[p], c * vector, panels[c], first + p * vector)
+
+
+@jit
+def by_token(panels: Any, first: int, tile: Any, rows: int) -> None:
+    """The way back: write a tile into rows of tokens."""
+    vector = vector_length(tile)
+    for p in range(tile.shape[0]):
+        for c in range((rows + vector - 1) // vector):
+            transpose_square(panels[c], first + p * vector, tile[p], c * vector)
+
+
+@jit
+def subtract(tile: Any, terms: Any, rows: int) -> None:
+    """Take number from number."""
+    for p in range(tile.shape[0]):
+        out, other = tile[p], terms[p]
+        for d in range(rows):
+            put(out, d, row(out, d) - row(other, d))
+
+
+@jit
+def next_of(program: int, begin: int, end: int, heads: int, start: int, ahead: int) -> Any:
+    """The head and the first token of the mini-batch after one of a group of heads."""
+    if program + 1 < end:
+        return (program + 1) % heads, start
+    return begin % heads, start + ahead
+
+
+@jit
+def multiply_rows(tile: Any, factors: Any, rows: int) -> None:
+    """Multiply number by number."""
+    for p in range(tile.shape[0]):
+        out, other = tile[p], factors[p]
+        for d in range(rows):
+            put(out, d, row(out, d) * row(other, d))
+
+
+@jit
+def standardize(tile: Any, bias: Any, inverse_std: Any, dim: int, eps: Any) -> None:
+    """Add the bias and give each token zero mean and unit biased variance; keep 1 / std.
 
     The variance is that of the centred values: E[z^2] - E[z]^2 loses all digits for small spreads.
     """
-    vector, width = vector_length(tile), tile.shape[1]
-    per_dim, one = number(1.0 / dim, tile), number(1.0, tile)
-    for i in range(count):
-        total = zeros(tile)
-        for d in range(0, width, vector):
-            total += load(tile, i, d)
-        mean = total_of(total) * per_dim
-        total = zeros(tile)
-        for d in range(0, width, vector):
-            centred = (load(tile, i, d) - mean) * load(rows, MASK, d)
-            store(tile, i, d, centred)
-            total += centred * centred
-        scale = one / np.sqrt(total_of(total) * per_dim + eps)
-        inverse_std[i] = scale
-        for d in range(0, width, vector):
-            store(tile, i, d, load(tile, i, d) * scale)
+    vector, per_dim, one = vector_length(tile), number(1.0 / dim, tile), number(1.0, tile)
+    even = dim // 2 * 2
+    for p in range(tile.shape[0]):
+        z = tile[p]
+        first, second = zeros(tile), zeros(tile)  # two sums, for neither has to wait for the other
+        for d in range(0, even, 2):
+            left, right = row(z, d) + spread(bias, d), row(z, d + 1) + spread(bias, d + 1)
+            put(z, d, left)
+            put(z, d + 1, right)
+            first += left
+            second += right
+        for d in range(even, dim):
+            left = row(z, d) + spread(bias, d)
+            put(z, d, left)
+            first += left
+        mean = (first + second) * per_dim
+        first, second = zeros(tile), zeros(tile)
+        for d in range(0, even, 2):
+            left, right = row(z, d) - mean, row(z, d + 1) - mean
+            first += left * left
+            second += right * right
+        for d in range(even, dim):
+            left = row(z, d) - mean
+            first += left * left
+        scale = one / root_of((first + second) * per_dim + eps)
+        store(inverse_std, p * vector, scale)
+        for d in range(dim):
+            put(z, d, (row(z, d) - mean) * scale)
+
+
+@jit
+def activate(tile: Any, bias: Any, slopes: Any, curvatures: Any, rows: int) -> None:
+    """Replace z by gelu(z + bias), and keep gelu' and gelu''."""
+    for p in range(tile.shape[0]):
+        z, first, second = tile[p], slopes[p], curvatures[p]
+        for o in range(rows):
+            value, slope, curvature = gelu_terms(row(z, o) + spread(bias, o))
+            put(z, o, value)
+            put(first, o, slope)
+            put(second, o, curvature)
+
+
+@jit
+def activate_with_slopes(tile: Any, bias: Any, slopes: Any, rows: int) -> None:
+    """Replace z by gelu(z + bias), and keep gelu'."""
+    for p in range(tile.shape[0]):
+        z, first = tile[p], slopes[p]
+        for o in range(rows):
+            value, slope, _ = gelu_terms(row(z, o) + spread(bias, o))
+            put(z, o, value)
+            put(first, o, slope)

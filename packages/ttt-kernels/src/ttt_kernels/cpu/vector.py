@@ -3,9 +3,9 @@
 LLVM turns loops over an array into vector code only behind checks that no two arrays overlap, and
 on rows of 64 numbers these checks take longer than the work. Code written in vectors needs none.
 
-    total = zeros(row_of)
-    for d in range(0, width, vector_length(x)):
-        total += load(x, i, d) * load(y, i, d)
+    total = zeros(x)
+    for i in range(0, len(x), vector_length(x)):
+        total += load(x, i) * load(y, i)
     dot = total_of(total)
 """
 
@@ -125,28 +125,65 @@ def zeros(typing_context: Any, array: Any) -> Any:
 
 
 @intrinsic
-def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
-    """Read a vector from a C-contiguous matrix, from (row, column) on."""
-    del typing_context, row, column
+def load(typing_context: Any, array: Any, index: Any) -> Any:
+    """Read a vector from contiguous memory, from that number on."""
+    del typing_context, index
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _place(context, builder, sig.args[0], *args)
         return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
 
-    return Vector(array.dtype)(array, types.intp, types.intp), emit
+    return Vector(array.dtype)(array, types.intp), emit
 
 
 @intrinsic
-def store(typing_context: Any, array: Any, row: Any, column: Any, vector: Any) -> Any:
-    """Write a vector into a C-contiguous matrix, from (row, column) on."""
-    del typing_context, row, column
+def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Write a vector into contiguous memory, from that number on."""
+    del typing_context, index
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _place(context, builder, sig.args[0], *args[:3])
-        builder.store(args[3], place, align=sig.args[0].dtype.bitwidth // 8)
+        place = _place(context, builder, sig.args[0], *args[:2])
+        builder.store(args[2], place, align=sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp, vector), emit
+    return types.void(array, types.intp, vector), emit
+
+
+@intrinsic
+def row(typing_context: Any, panel: Any, index: Any) -> Any:
+    """Read a row of a panel, whose rows are vectors."""
+    del typing_context, index
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _place(context, builder, sig.args[0], args[0], _row_start(builder, sig, args[1]))
+        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+
+    return Vector(panel.dtype)(panel, types.intp), emit
+
+
+@intrinsic
+def put(typing_context: Any, panel: Any, index: Any, vector: Any) -> Any:
+    """Write a row of a panel."""
+    del typing_context, index
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _place(context, builder, sig.args[0], args[0], _row_start(builder, sig, args[1]))
+        builder.store(args[2], place, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(panel, types.intp, vector), emit
+
+
+@intrinsic
+def spread(typing_context: Any, array: Any, index: Any) -> Any:
+    """One number of contiguous memory, in every lane."""
+    del typing_context, index
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.gep(data_of(context, builder, sig.args[0], args[0]), [args[1]])
+        return broadcast(builder, builder.load(place), context.get_value_type(sig.return_type))
+
+    return Vector(array.dtype)(array, types.intp), emit
 
 
 @intrinsic
@@ -167,19 +204,55 @@ def total_of(typing_context: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the number at an index of flat memory, or where that would be, to come near."""
+def totals_of(typing_context: Any, panel: Any, index: Any) -> Any:
+    """Sums of the lanes of as many rows as a vector has lanes, from the row `index` on.
+
+    Each pass turns two vectors of sums into one of sums of half as many numbers.
+    """
     del typing_context, index
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data, _ = matrix(context, builder, sig.args[0], args[0])
-        place = builder.bitcast(builder.gep(data, [args[1]]), _BYTES)
-        kind = ir.FunctionType(ir.VoidType(), [_BYTES, _LANE, _LANE, _LANE])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, _LANE(0), _LANE(2), _LANE(1)])  # read, second cache, data
-        return context.get_dummy_value()
+        count, size = sig.return_type.count, sig.args[0].dtype.bitwidth // 8
+        start = _row_start(builder, sig, args[1])
+        sums = []
+        for n in range(count):
+            index = builder.add(start, INDEX(n * count))
+            place = _place(context, builder, sig.args[0], args[0], index)
+            sums.append(builder.load(place, align=size))
+        bit = count // 2
+        while bit:
+            pairs = [_swap_lanes(builder, sums[n], sums[n + bit], bit) for n in range(bit)]
+            sums = [builder.fadd(low, high) for low, high in pairs]
+            bit //= 2
+        return sums[0]
 
-    return types.void(array, types.intp), emit
+    return Vector(panel.dtype)(panel, types.intp), emit
+
+
+def _prefetch(to_write: int) -> Any:
+    """Make the function that asks for the number at an index, or where that would be."""
+
+    @intrinsic
+    def ask(typing_context: Any, array: Any, index: Any) -> Any:
+        del typing_context, index
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            data = data_of(context, builder, sig.args[0], args[0])
+            place = builder.bitcast(builder.gep(data, [args[1]]), _BYTES)
+            kind = ir.FunctionType(ir.VoidType(), [_BYTES, _LANE, _LANE, _LANE])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [place, _LANE(to_write), _LANE(2), _LANE(1)])  # second cache
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), emit
+
+    return ask
+
+
+prefetch = _prefetch(0)
+"""Ask for what is read soon."""
+claim = _prefetch(1)
+"""Ask for memory that is written soon."""
 
 
 @intrinsic
@@ -197,23 +270,24 @@ def root_of(typing_context: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def transpose_block(
-    typing_context: Any, out: Any, row: Any, column: Any, source: Any, at_row: Any, at_column: Any
+def transpose_square(
+    typing_context: Any, out: Any, out_row: Any, source: Any, source_row: Any
 ) -> Any:
-    """Write the transpose of a square of `source`, as many rows as a vector has lanes, into `out`.
+    """Write the transpose of as many rows of a panel as a vector has lanes into another.
 
     Each pass swaps, in pairs of rows whose numbers differ in one bit, the lanes that differ in it.
     """
-    del typing_context, row, column, at_row, at_column
+    del typing_context, out_row, source_row
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         size, count = sig.args[0].dtype.bitwidth // 8, Vector(sig.args[0].dtype).count
-        rows = []
-        for n in range(count):
-            place = _place(
-                context, builder, sig.args[3], args[3], builder.add(args[4], INDEX(n)), args[5]
-            )
-            rows.append(builder.load(place, align=size))
+
+        def place(argument: int, number: int) -> Any:
+            index = builder.add(args[argument + 1], INDEX(number))
+            start = builder.mul(index, INDEX(count))
+            return _place(context, builder, sig.args[argument], args[argument], start)
+
+        rows = [builder.load(place(2, n), align=size) for n in range(count)]
         bit = count // 2
         while bit:
             for n in range(count):
@@ -221,14 +295,10 @@ def transpose_block(
                     rows[n], rows[n + bit] = _swap_lanes(builder, rows[n], rows[n + bit], bit)
             bit //= 2
         for n, content in enumerate(rows):
-            place = _place(
-                context, builder, sig.args[0], args[0], builder.add(args[1], INDEX(n)), args[2]
-            )
-            builder.store(content, place, align=size)
+            builder.store(content, place(0, n), align=size)
         return context.get_dummy_value()
 
-    intp = types.intp
-    return types.void(out, intp, intp, source, intp, intp), emit
+    return types.void(out, types.intp, source, types.intp), emit
 
 
 def _swap_lanes(builder: Any, low: Any, high: Any, bit: int) -> tuple[Any, Any]:
@@ -242,17 +312,17 @@ def _swap_lanes(builder: Any, low: Any, high: Any, bit: int) -> tuple[Any, Any]:
     )
 
 
-def matrix(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Emit the address of an array, and how many numbers one row is from the next."""
+def data_of(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """Emit the address of an array's first number."""
     fields = context.data_model_manager[kind]
-    data = builder.extract_value(value, fields.get_field_position("data"))
-    strides = builder.extract_value(value, fields.get_field_position("strides"))
-    size = INDEX(kind.dtype.bitwidth // 8)
-    return data, builder.sdiv(builder.extract_value(strides, 0), size, flags=("exact",))
+    return builder.extract_value(value, fields.get_field_position("data"))
 
 
-def _place(context: Any, builder: Any, kind: Any, value: Any, row: Any, column: Any) -> Any:
-    data, row_step = matrix(context, builder, kind, value)
+def _row_start(builder: Any, sig: Any, index: Any) -> Any:
+    return builder.mul(index, INDEX(Vector(sig.args[0].dtype).count))
+
+
+def _place(context: Any, builder: Any, kind: Any, value: Any, index: Any) -> Any:
     vector = context.get_value_type(Vector(kind.dtype))
-    index = builder.add(builder.mul(row, row_step), column)
+    data = data_of(context, builder, kind, value)
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
