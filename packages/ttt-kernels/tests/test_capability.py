@@ -80,6 +80,15 @@ def test_the_reference_passes_its_own_check() -> None:
     assert {each.kind for each in found} == set(self_check.LAYERS)
 
 
+def test_a_kernel_without_a_device_is_not_said_to_be_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "tile" not in self_check.checkable_kernels()
+    with pytest.raises(KernelUnavailableError, match="`tile` cannot be checked here: it runs on"):
+        self_check.check_kernels(["tile"])
+
+
 class WrongState(ReferenceKernel):
     """Writes a NaN into the final bias."""
 

@@ -233,6 +233,17 @@ def test_one_tile_shows_a_wrong_and_a_broken_kernel(
     assert right.found.startswith("reference: one tile and its gradients, off by ")
 
 
+def test_a_kernel_without_a_device_here_is_not_judged(
+    find: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"tile-multi": Broken(), "reference": ReferenceKernel()}
+    monkeypatch.setattr(dispatch, "INSTALLED", installed)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (only,) = find("kernel")
+    assert only.status == "ok"
+    assert only.found.startswith("reference: ")
+
+
 def test_code_that_is_not_kept_is_a_warning(
     find: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ttt_kernels import dispatch
 from ttt_kernels.capability import CAPABILITIES, Problem, dtype_name
-from ttt_kernels.errors import KernelError
+from ttt_kernels.errors import KernelError, KernelUnavailableError
 from ttt_kernels.operators import OperatorArguments, run
 from ttt_kernels.reference.scan import scan
 from ttt_kernels.reference.update import SGDUpdate
@@ -104,6 +104,11 @@ ONE_TILE = Case("one tile", tokens=16, mini_batch_size=16, head_dim=16)
 """The least that shows whether a kernel works at all."""
 
 
+def checkable_kernels() -> tuple[str, ...]:
+    """Names of the available kernels for which this machine has a device, the fastest first."""
+    return tuple(name for name in dispatch.INSTALLED if _devices_of(name))
+
+
 def check_kernels(
     names: Sequence[str] = (),
     on_progress: Callable[[str], None] | None = None,
@@ -115,16 +120,22 @@ def check_kernels(
     """Compare kernels with the reference: each result of each inner model, by name.
 
     Args:
-        names: of the kernels; none: all that are available.
+        names: of the kernels; none: `checkable_kernels()`.
         on_progress: told what is about to be checked; a kernel may have to be compiled first.
         kinds: inner models; None: all that are checked.
         cases: shapes.
         dtypes: of the state; None: all that a kernel has.
 
     Raises:
-        KernelUnavailableError: one of them cannot run here.
+        KernelUnavailableError: one of them cannot run here, or has no device here.
     """
-    kernels = [dispatch.choose_kernel(name).kernel for name in names or dispatch.INSTALLED]
+    kernels = [dispatch.choose_kernel(name).kernel for name in names or checkable_kernels()]
+    for name in kernels:
+        if not _devices_of(name):
+            devices = " or ".join(CAPABILITIES[name].devices or ())
+            raise KernelUnavailableError(
+                f"kernel `{name}` cannot be checked here: it runs on {devices}, and there is none"
+            )
     worst: dict[tuple[str, ...], Deviation] = {}
     for kind, case in itertools.product(kinds or LAYERS, cases):
         if on_progress is not None:
@@ -266,8 +277,7 @@ def _oracle(given: OperatorArguments) -> tuple[Tensor, list[Tensor], list[Tensor
 def _devices_of(kernel: str) -> list[str]:
     """Where a kernel can be tried on this machine."""
     here = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    devices = CAPABILITIES[kernel].devices
-    return [each for each in here if devices is None or each in devices]
+    return [each for each in here if CAPABILITIES[kernel].runs_on(each)]
 
 
 def _relative_error(value: Tensor, expected: Tensor) -> float:

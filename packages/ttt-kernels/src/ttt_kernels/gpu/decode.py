@@ -12,7 +12,6 @@ and writes it only where it completes the mini-batch: W -= token_eta_{M-1} sum_j
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ttt_kernels.errors import ShapeError
+from ttt_kernels.gpu.launch import Form
 from ttt_kernels.gpu.tiles import (
     centered_gradient,
     layer_norm,
@@ -321,14 +321,14 @@ def _launch(
         D=dim,
         D_PAD=triton.next_power_of_2(dim),
         ROWS=OPEN_ROWS,
-        **_options(dim),
+        **_form(dim).options(),
     )
     return output
 
 
-def _options(dim: int) -> dict[str, Any]:
+def _form(dim: int) -> Form:
     """Of the launch: the state takes at most 64 registers of a thread; no loads run ahead."""
-    return {"num_warps": 8 if dim > 64 else 4, "num_stages": 1, "enable_fp_fusion": False}
+    return Form(num_warps=8 if dim > 64 else 4, num_stages=1)
 
 
 def _copy(x: Tensor) -> Tensor:

@@ -5,18 +5,21 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ttt_training.doctor.finding import Finding, ok, problem, warning
 
+if TYPE_CHECKING:
+    from ttt_kernels.caches import CodeCache
+
 
 def check_kernel() -> Iterator[Finding]:
-    """Run one tile through every kernel here, forward and backward, against float64."""
+    """Run one tile through every kernel with a device here, forward and backward."""
     import torch
 
-    from ttt_kernels import dispatch
-    from ttt_kernels.self_check import ONE_TILE, check_kernels
+    from ttt_kernels.self_check import ONE_TILE, check_kernels, checkable_kernels
 
-    for name in dispatch.INSTALLED:
+    for name in checkable_kernels():
         start_s = time.perf_counter()
         try:
             found = check_kernels(
@@ -39,15 +42,15 @@ def check_kernel() -> Iterator[Finding]:
 
 def check_caches() -> Iterator[Finding]:
     """Say where compiled kernels are kept, by what they are known again, and what can go."""
+    from ttt_kernels.caches import CACHE_VARIABLE, code_caches
+
     if find_spec("numba"):
         from ttt_kernels import cpu
-        from ttt_kernels.caches import CACHE_VARIABLE
         from ttt_kernels.cpu.jit import cache_directory, sources_digest
 
         digest = sources_digest(Path(cpu.__path__[0]))
         yield _cpu_cache(cache_directory(), digest, CACHE_VARIABLE)
-    if find_spec("triton"):
-        yield _triton_cache(triton_cache_directory())
+    yield from (_triton_cache(each) for each in code_caches() if each.name == "triton")
 
 
 def _cpu_cache(folder: Path | None, digest: str, variable: str) -> Finding:
@@ -64,23 +67,14 @@ def _cpu_cache(folder: Path | None, digest: str, variable: str) -> Finding:
     return ok("caches", text)
 
 
-def _triton_cache(folder: Path) -> Finding:
+def _triton_cache(cache: "CodeCache") -> Finding:
     """Of Triton, which keys what it compiled by everything that decides what comes out."""
-    about = (
-        "key: Triton and its compiler, the kernel's source with all it calls, "
-        "target, options, environment"
-    )
+    folder = cache.directory
     parent = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(parent, os.W_OK):
-        fix = "set TRITON_CACHE_DIR to a directory that you can write"
+        fix = f"set {cache.variable} to a directory that you can write"
         return problem("caches", f"triton: {folder} cannot be written", fix)
-    return ok("caches", f"triton: {folder}, {size_of([folder])}; {about}")
-
-
-def triton_cache_directory() -> Path:
-    """Where Triton keeps what it compiled, by its own settings."""
-    home = os.environ.get("TRITON_HOME") or str(Path.home())
-    return Path(os.environ.get("TRITON_CACHE_DIR") or Path(home, ".triton", "cache"))
+    return ok("caches", f"triton: {folder}, {size_of([folder])}; key: {cache.key}")
 
 
 def size_of(folders: Sequence[Path]) -> str:
