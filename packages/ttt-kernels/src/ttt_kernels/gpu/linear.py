@@ -1,12 +1,13 @@
 """TTT-Linear on a GPU: memory for the results, and the launches that fill it.
 
 A launch reads a span of tokens from one state to the next. All kernels are used alike: `naive` and
-`tile` launch once for each mini-batch, their `-multi` forms once for the sequence, and a checkpoint
-interval cuts the sequence into spans whose first states are kept and whose g are computed again.
+`tile` launch once for each mini-batch, their `-multi` forms once for the sequence. A checkpoint
+interval cuts the sequence into parts whose first states are kept and whose g are computed again;
+no launch reaches from one into the next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -83,19 +84,36 @@ NAIVE = Family("naive", naive_forward, naive_backward, keeps=torch.float32, tile
 TILE = Family("tile", tile_forward, tile_backward, keeps=None, tiled=True)
 
 
-def spans(loop: InnerLoop, mini_batches: int | None) -> list[tuple[int, int]]:
-    """Cut the tokens into what is read by one launch each.
+Span = tuple[int, int]
+"""First token, and the one behind the last."""
+
+
+def intervals(loop: InnerLoop) -> list[Span]:
+    """Cut the tokens where the checkpoint interval says; they are one span if there is none."""
+    tokens = loop.q.shape[1]
+    if loop.checkpoint_interval is None:
+        return [(0, tokens)]
+    return _cut((0, tokens), loop.checkpoint_interval * loop.mini_batch_size)
+
+
+def launches(loop: InnerLoop, span: Span, mini_batches: int | None) -> list[Span]:
+    """Cut a span into what is read by one launch each.
 
     Args:
         loop: the arguments.
-        mini_batches: in a span; None is as many as 32-bit offsets reach.
+        span: begins with a mini-batch.
+        mini_batches: of a launch; None is as many as 32-bit offsets reach.
     """
-    _, tokens, heads, dim = loop.q.shape
+    _, _, heads, dim = loop.q.shape
     size = loop.mini_batch_size
     widest = max(heads * dim, *(x.stride(1) for x in (loop.q, loop.k, loop.v, loop.lr)))
     reach = max(1, LARGEST_OFFSET // (widest * size))
-    step = min(reach, mini_batches or reach) * size
-    return [(start, min(start + step, tokens)) for start in range(0, tokens, step)]
+    return _cut(span, min(reach, mini_batches or reach) * size)
+
+
+def _cut(span: Span, length: int) -> list[Span]:
+    start, stop = span
+    return [(first, min(first + length, stop)) for first in range(start, stop, length)]
 
 
 def forward(
@@ -110,18 +128,19 @@ def forward(
         saved: of the shapes of `TritonKernel.saved_like`, to be filled in; empty if no backward
             pass will follow.
     """
-    interval = loop.checkpoint_interval if saved else None
+    if not saved:  # nothing goes back
+        loop = replace(loop, checkpoint_interval=None)
+    checkpoints = loop.checkpoint_interval is not None
     output = torch.empty(loop.q.shape, dtype=loop.q.dtype, device=loop.q.device)
-    kept = saved[0] if saved and interval is None else None
+    kept = saved[0] if saved and not checkpoints else None
     state = _start(loop)
-    for number, span in enumerate(spans(loop, interval or mini_batches)):
-        if interval is not None:
+    for number, interval in enumerate(intervals(loop)):
+        if checkpoints:
             saved[0][number].copy_(state.weight)
             saved[1][number].copy_(state.bias)
-        end = _new_state(loop)
-        _read(loop, family, span, state, end, output, kept)
-        state = end
-    if saved and interval is None:
+        for span in launches(loop, interval, mini_batches):
+            state = _read(loop, family, span, state, output, kept)
+    if kept is not None:
         saved[1].copy_(state.weight)
         saved[2].copy_(state.bias)
     return ForwardResult(output, InnerParameters((state.weight,), (state.bias,)), saved)
@@ -144,7 +163,7 @@ def backward(
         upstream: gradients of its results.
     """
     batch, tokens, heads, dim = loop.q.shape
-    interval = loop.checkpoint_interval
+    checkpoints = loop.checkpoint_interval is not None
     new = loop.lr.new_zeros
     gradients = _Gradients(
         *(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (loop.q, loop.k, loop.v)),
@@ -164,15 +183,17 @@ def backward(
     given = upstream.output
     d_out = loop.q.new_zeros(loop.q.shape) if given is None else given.to(loop.q.dtype)
     d_out = d_out.contiguous()
-    if interval is None:
-        kept, state = saved[0], State(saved[1].clone(), saved[2].clone())
-    else:
-        kept, state = _empty_kept(loop, family), _new_state(loop)
-    for number, span in reversed(list(enumerate(spans(loop, interval or mini_batches)))):
-        if interval is not None:
-            start = State(saved[0][number], saved[1][number])
-            _read(loop, family, span, start, state, None, kept)
-        _read_back(loop, family, span, state, kept, d_out, gradients)
+    kept = _empty_kept(loop, family) if checkpoints else saved[0]
+    for number, interval in reversed(list(enumerate(intervals(loop)))):
+        spans = launches(loop, interval, mini_batches)
+        if checkpoints:
+            state = State(saved[0][number], saved[1][number])
+            for span in spans:
+                state = _read(loop, family, span, state, None, kept)
+        else:
+            state = State(saved[1].clone(), saved[2].clone())
+        for span in reversed(spans):
+            _read_back(loop, family, span, state, kept, d_out, gradients)
     return gradients.arguments(loop)
 
 
@@ -206,13 +227,16 @@ class _Gradients:
 def _read(
     loop: InnerLoop,
     family: Family,
-    span: tuple[int, int],
+    span: Span,
     start: State,
-    end: State,
     output: Tensor | None,
     kept: Tensor | None,
-) -> None:
-    """Launch the forward kernel over a span; `output` and `kept` are those of all tokens."""
+) -> State:
+    """Launch the forward kernel over a span, for the state at its end.
+
+    `output` and `kept` are those of all tokens.
+    """
+    end = _new_state(loop)
     cut = slice(*span)
     q, k, v, lr = _tokens(loop, cut)
     batch, tokens, heads, dim = q.shape
@@ -227,12 +251,13 @@ def _read(
         KEEP=kept is not None,
         **family.options(loop, forward=True),
     )
+    return end
 
 
 def _read_back(
     loop: InnerLoop,
     family: Family,
-    span: tuple[int, int],
+    span: Span,
     state: State,
     kept: Tensor,
     d_out: Tensor,
