@@ -8,12 +8,13 @@ no launch reaches from one into the next.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
+from ttt_kernels.gpu.arguments import Gradients, Inputs, State, Strided
 from ttt_kernels.gpu.launch import Shape, launch_options, target_of
 from ttt_kernels.gpu.naive_backward import naive_backward
 from ttt_kernels.gpu.naive_forward import naive_forward
@@ -27,19 +28,6 @@ TILE_ROWS = 16
 
 LARGEST_OFFSET = 2**31 - 1
 """Offsets within a span are 32 bits wide."""
-
-
-class State(NamedTuple):
-    """The inner model, or gradients of it: (B, H, D, D) and (B, H, D), or without B if shared."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def batch_strides(self) -> tuple[int, int]:
-        """Elements from one sequence's state to the next; 0 if they share it."""
-        if self.weight.dim() == 3:
-            return 0, 0
-        return self.weight.stride(0), self.bias.stride(0)
 
 
 @dataclass(frozen=True)
@@ -165,9 +153,12 @@ def backward(
     batch, tokens, heads, dim = loop.q.shape
     checkpoints = loop.checkpoint_interval is not None
     new = loop.lr.new_zeros
-    gradients = _Gradients(
+    gradients = Gradients(
         *(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (loop.q, loop.k, loop.v)),
         lr=loop.lr.new_empty(batch, tokens, heads),
+        token_eta=new(batch, heads, loop.mini_batch_size),
+        ln_w=new(batch, heads, dim),
+        ln_b=new(batch, heads, dim),
         state=State(
             *(
                 like.new_zeros(like.shape) if given is None else given.to(like.dtype, copy=True)
@@ -176,9 +167,6 @@ def backward(
                 )
             )
         ),
-        token_eta=new(batch, heads, loop.mini_batch_size),
-        ln_w=new(batch, heads, dim),
-        ln_b=new(batch, heads, dim),
     )
     given = upstream.output
     d_out = loop.q.new_zeros(loop.q.shape) if given is None else given.to(loop.q.dtype)
@@ -194,34 +182,22 @@ def backward(
             state = State(saved[1].clone(), saved[2].clone())
         for span in reversed(spans):
             _read_back(loop, family, span, state, kept, d_out, gradients)
-    return gradients.arguments(loop)
+    return _summed(gradients, loop)
 
 
-@dataclass(frozen=True)
-class _Gradients:
-    """What `_read_back` fills in; sums over the batch come last, for their order to be fixed."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    lr: Tensor
-    state: State
-    token_eta: Tensor
-    ln_w: Tensor
-    ln_b: Tensor
-
-    def arguments(self, loop: InnerLoop) -> ArgumentGradients:
-        shared = loop.parameters.weights[0].dim() == 3
-        weight, bias = (x.sum(0) if shared else x for x in self.state)
-        return ArgumentGradients(
-            *(self.q, self.k, self.v),
-            token_eta=self.token_eta.sum((0, 1)),
-            lr=self.lr,
-            weights=[weight],
-            biases=[bias],
-            ln_w=self.ln_w.sum(0),
-            ln_b=self.ln_b.sum(0),
-        )
+def _summed(gradients: Gradients, loop: InnerLoop) -> ArgumentGradients:
+    """Sum over the batch what each sequence has of its own."""
+    shared = loop.parameters.weights[0].dim() == 3
+    weight, bias = (x.sum(0) if shared else x for x in gradients.state)
+    return ArgumentGradients(
+        *(gradients.q, gradients.k, gradients.v),
+        token_eta=gradients.token_eta.sum((0, 1)),
+        lr=gradients.lr,
+        weights=[weight],
+        biases=[bias],
+        ln_w=gradients.ln_w.sum(0),
+        ln_b=gradients.ln_b.sum(0),
+    )
 
 
 def _read(
@@ -236,17 +212,15 @@ def _read(
 
     `output` and `kept` are those of all tokens.
     """
-    end = _new_state(loop)
-    cut = slice(*span)
-    q, k, v, lr = _tokens(loop, cut)
-    batch, tokens, heads, dim = q.shape
+    end, cut = _new_state(loop), slice(*span)
+    lr = loop.lr[:, cut]
+    batch, tokens, heads = lr.shape
+    all_tokens, dim = loop.q.shape[1], loop.q.shape[3]
+    out, g = (loop.q if x is None else x[:, cut] for x in (output, kept))
     family.forward[(batch * heads,)](
-        *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, *start),
-        *(q if x is None else x[:, cut] for x in (output, kept)),
-        *end,
-        *(tokens, heads, loop.eps, *start.batch_strides()),
-        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
-        *(loop.q.shape[1] * heads * dim, heads * dim),
+        *(_inputs(loop, cut), lr, start, out, g, end, tokens, heads, loop.eps),
+        *(0 if start.weight.dim() == 3 else heads, *lr.stride()),
+        *(all_tokens * heads * dim, heads * dim),
         ANSWER=output is not None,
         KEEP=kept is not None,
         **family.options(loop, forward=True),
@@ -261,31 +235,27 @@ def _read_back(
     state: State,
     kept: Tensor,
     d_out: Tensor,
-    gradients: _Gradients,
+    gradients: Gradients,
 ) -> None:
     """Launch the backward kernel over a span: `state` and `gradients` go from its end to its start.
 
     `kept`, `d_out` and the gradients of tokens are those of all tokens, in one layout.
     """
     cut = slice(*span)
-    q, k, v, lr = _tokens(loop, cut)
-    d_lr = gradients.lr[:, cut]
-    batch, tokens, heads, _ = q.shape
+    lr = loop.lr[:, cut]
+    batch, tokens, heads = lr.shape
+    of_span = {name: getattr(gradients, name)[:, cut] for name in ("q", "k", "v", "lr")}
     family.backward[(batch * heads,)](
-        *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, kept[:, cut], d_out[:, cut]),
-        *(*state, *gradients.state, gradients.token_eta, gradients.ln_w, gradients.ln_b),
-        *(x[:, cut] for x in (gradients.q, gradients.k, gradients.v)),
-        *(d_lr, tokens, heads, loop.eps),
-        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
-        *(*d_out.stride()[:2], *d_lr.stride()[:2]),
+        *(_inputs(loop, cut), lr, kept[:, cut], d_out[:, cut], state),
+        *(gradients._replace(**of_span), tokens, heads, loop.eps, *lr.stride()),
+        *d_out.stride()[:2],
         **family.options(loop, forward=False),
     )
 
 
-def _tokens(loop: InnerLoop, cut: slice) -> list[Tensor]:
-    """q, k, v with the features of a token next to each other, and lr."""
-    tokens = (x[:, cut] for x in (loop.q, loop.k, loop.v))
-    return [*(x if x.stride(3) == 1 else x.contiguous() for x in tokens), loop.lr[:, cut]]
+def _inputs(loop: InnerLoop, cut: slice) -> Inputs:
+    q, k, v = (Strided.of(x[:, cut]) for x in (loop.q, loop.k, loop.v))
+    return Inputs(q, k, v, loop.token_eta, loop.ln_w, loop.ln_b)
 
 
 def _start(loop: InnerLoop) -> State:
