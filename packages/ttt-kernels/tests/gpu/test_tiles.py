@@ -10,7 +10,7 @@ import triton.language as tl
 from kernel_modes import MODES, padded, random
 
 from ttt_kernels.gpu import tiles
-from ttt_kernels.gpu.arguments import Gradients, Inputs, State, Strided
+from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State, Strided
 from ttt_kernels.verify import OutOfBoundsError, poisoned
 
 
@@ -95,27 +95,31 @@ def test_features_and_states_are_loaded_with_zeros_around(
 
 
 @triton.jit
-def center(
-    state: State, start: State, out: State, end: State, D: tl.constexpr, D_PAD: tl.constexpr
-) -> None:
+def center(start: Start, out: State, end: State, D: tl.constexpr, D_PAD: tl.constexpr) -> None:
     columns = tl.arange(0, D_PAD)
-    W, b = tiles.centered(*tiles.load_model(state, 1, columns, D), columns, D)
+    W, b = tiles.load_centered(start, 3, columns, D)
     tl.store(out.weight + columns[:, None] * D_PAD + columns[None, :], W)
     tl.store(out.bias + columns, b)
-    W, b = tiles.with_mean(W, b, *tiles.load_model(start, 1, columns, D), D)
-    tiles.store_model(end, 1, W, b, columns, D)
+    tiles.store_centered(end, 1, W, b, start, columns, D)
 
 
-def test_a_state_is_centered_and_gets_its_mean_back(mode: AbstractContextManager[Any]) -> None:
-    state = State(random(2, 12, 12), random(2, 12, seed=1))
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_state_loses_the_mean_of_the_first_one_and_gets_it_back(
+    mode: AbstractContextManager[Any], shared: bool
+) -> None:
+    first = State(random(2, 12, 12), random(2, 12, seed=1))  # of two heads
+    later = State(random(4, 12, 12, seed=2), random(4, 12, seed=3))  # of two sequences
+    start = Start(first, 2, first, 2) if shared else Start(later, 4, first, 2)
+    weight, bias = first.weight[1].clone(), first.bias[1].clone()
+    if not shared:
+        weight, bias = later.weight[3].clone(), later.bias[3].clone()
     with mode, poisoned():
         out = State(torch.empty(16, 16), torch.empty(16))
         end = State(torch.full((2, 12, 12), 7.0), torch.full((2, 12), 7.0))
-        center[(1,)](state, state, out, end, D=12, D_PAD=16)
-    weight, bias = state.weight[1], state.bias[1]
-    without = weight - weight.mean(1, keepdim=True)
+        center[(1,)](start, out, end, D=12, D_PAD=16)
+    without = weight - first.weight[1].mean(1, keepdim=True)
     torch.testing.assert_close(out.weight, torch.nn.functional.pad(without, (0, 4, 0, 4)))
-    torch.testing.assert_close(out.bias, padded(bias - bias.mean(), 16))
+    torch.testing.assert_close(out.bias, padded(bias - first.bias[1].mean(), 16))
     torch.testing.assert_close((end.weight[1], end.bias[1]), (weight, bias))
     assert bool((end.weight[0] == 7.0).all() & (end.bias[0] == 7.0).all())
 

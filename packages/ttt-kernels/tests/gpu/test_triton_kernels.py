@@ -87,6 +87,21 @@ def test_tokens_of_16_bits_cost_their_rounding_and_no_more(
     assert_close(found, expected_results(x), lambda _: tolerance)
 
 
+@pytest.mark.parametrize("interval", [None, 2])
+@pytest.mark.parametrize("kernel", ["tile", "tile-multi"])
+def test_steps_much_larger_than_the_first_state_are_undone(
+    kernel: str, interval: int | None
+) -> None:
+    # rounded steps have a mean over the outputs, which is not small against such a state
+    x = make_inputs(tokens=16, head_dim=16, batch=1, dtype=torch.float32, seed=1)
+    x = replace(x, weights=(0.08 * x.weights[0],), biases=(0 * x.biases[0],))
+    x = replace(x, ln_w=torch.ones_like(x.ln_w), ln_b=0 * x.ln_b)
+    x = x.with_tokens(torch.bfloat16)
+    with hardened(), poisoned():
+        found = results(x, kernel, interval)
+    assert_close(found, expected_results(x), lambda _: 6e-3)
+
+
 @pytest.mark.parametrize(("kernel", "other"), [("naive", "naive-multi"), ("tile", "tile-multi")])
 def test_a_launch_for_each_mini_batch_is_one_for_all(kernel: str, other: str) -> None:
     x = inputs_of(Case(tokens=10, mini_batch_size=4))

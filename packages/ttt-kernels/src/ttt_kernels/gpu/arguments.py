@@ -46,8 +46,24 @@ class State(NamedTuple):
     bias: Any
 
 
+class Start(NamedTuple):
+    """Where a launch of the forward pass starts.
+
+    Attributes:
+        state: before its first token.
+        count: models in it: B H, or H if the sequences share them.
+        first: the state before the first token of all, which is another in a later launch.
+        first_count: models in it.
+    """
+
+    state: State
+    count: Any
+    first: State
+    first_count: Any
+
+
 class Inputs(NamedTuple):
-    """What is read, besides the rates and the state.
+    """What is read, besides the rates and the state of the moment.
 
     Attributes:
         q: queries.

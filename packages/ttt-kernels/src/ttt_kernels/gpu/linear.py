@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ttt_kernels.gpu.arguments import Gradients, Inputs, State, Strided
+from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State, Strided
 from ttt_kernels.gpu.launch import Shape, launch_options, target_of
 from ttt_kernels.gpu.naive_backward import naive_backward
 from ttt_kernels.gpu.naive_forward import naive_forward
@@ -121,7 +121,7 @@ def forward(
     checkpoints = loop.checkpoint_interval is not None
     output = torch.empty(loop.q.shape, dtype=loop.q.dtype, device=loop.q.device)
     kept = saved[0] if saved and not checkpoints else None
-    state = _start(loop)
+    state = _first(loop)
     for number, interval in enumerate(intervals(loop)):
         if checkpoints:
             saved[0][number].copy_(state.weight)
@@ -171,6 +171,7 @@ def backward(
     given = upstream.output
     d_out = loop.q.new_zeros(loop.q.shape) if given is None else given.to(loop.q.dtype)
     d_out = d_out.contiguous()
+    means = [x.mean(-1, keepdim=True) for x in _first(loop)]
     kept = _empty_kept(loop, family) if checkpoints else saved[0]
     for number, interval in reversed(list(enumerate(intervals(loop)))):
         spans = launches(loop, interval, mini_batches)
@@ -180,6 +181,8 @@ def backward(
                 state = _read(loop, family, span, state, None, kept)
         else:
             state = State(saved[1].clone(), saved[2].clone())
+        for x, mean in zip(state, means, strict=True):
+            x.sub_(mean)  # as the forward kernels do: see `tiles.load_centered`
         for span in reversed(spans):
             _read_back(loop, family, span, state, kept, d_out, gradients)
     return _summed(gradients, loop)
@@ -213,13 +216,13 @@ def _read(
     `output` and `kept` are those of all tokens.
     """
     end, cut = _new_state(loop), slice(*span)
-    lr = loop.lr[:, cut]
+    first, lr = _first(loop), loop.lr[:, cut]
     batch, tokens, heads = lr.shape
     all_tokens, dim = loop.q.shape[1], loop.q.shape[3]
     out, g = (loop.q if x is None else x[:, cut] for x in (output, kept))
     family.forward[(batch * heads,)](
-        *(_inputs(loop, cut), lr, start, out, g, end, tokens, heads, loop.eps),
-        *(0 if start.weight.dim() == 3 else heads, *lr.stride()),
+        *(_inputs(loop, cut), lr, Start(start, _count(start), first, _count(first))),
+        *(out, g, end, tokens, heads, loop.eps, *lr.stride()),
         *(all_tokens * heads * dim, heads * dim),
         ANSWER=output is not None,
         KEEP=kept is not None,
@@ -247,8 +250,8 @@ def _read_back(
     of_span = {name: getattr(gradients, name)[:, cut] for name in ("q", "k", "v", "lr")}
     family.backward[(batch * heads,)](
         *(_inputs(loop, cut), lr, kept[:, cut], d_out[:, cut], state),
-        *(gradients._replace(**of_span), tokens, heads, loop.eps, *lr.stride()),
-        *d_out.stride()[:2],
+        *(gradients._replace(**of_span), tokens, heads, loop.eps),
+        *(*lr.stride(), *d_out.stride()[:2]),
         **family.options(loop, forward=False),
     )
 
@@ -258,8 +261,14 @@ def _inputs(loop: InnerLoop, cut: slice) -> Inputs:
     return Inputs(q, k, v, loop.token_eta, loop.ln_w, loop.ln_b)
 
 
-def _start(loop: InnerLoop) -> State:
+def _first(loop: InnerLoop) -> State:
+    """The state that the sequence starts from."""
     return State(*(x[0].contiguous() for x in (loop.parameters.weights, loop.parameters.biases)))
+
+
+def _count(state: State) -> int:
+    """Models in a state: B H, or H if the sequences share them."""
+    return state.bias[..., 0].numel()
 
 
 def _new_state(loop: InnerLoop) -> State:

@@ -13,23 +13,22 @@ does about three times the work of the dual form, and none of it needs padding t
 import triton
 import triton.language as tl
 
-from ttt_kernels.gpu.arguments import Inputs, State, first_tokens
+from ttt_kernels.gpu.arguments import Inputs, Start, State, first_tokens
 from ttt_kernels.gpu.normalization import layer_norm, token_inner_gradient
 from ttt_kernels.gpu.tiles import load_features, load_model, load_norm, store_features, store_model
 
 
-@triton.jit(do_not_specialize=["tokens", "start_heads", "lr_b"])  # a new length is no new kernel
+@triton.jit(do_not_specialize=["tokens", "lr_b"])  # a new length is no new kernel
 def naive_forward(
     inputs: Inputs,
     lr: tl.tensor,
-    start: State,
+    start: Start,
     out: tl.tensor,
     kept: tl.tensor,
     end: State,
     tokens: tl.tensor,
     heads: tl.tensor,
     eps: tl.tensor,
-    start_heads: tl.tensor,
     lr_b: tl.tensor,
     lr_t: tl.tensor,
     lr_h: tl.tensor,
@@ -46,7 +45,7 @@ def naive_forward(
     batch, head = program // heads, program % heads
     columns = tl.arange(0, D_PAD)
     gamma, beta = load_norm(inputs, head, columns, D)
-    W, b = load_model(start, batch * start_heads + head, columns, D)
+    W, b = load_model(start.state, program % start.count, columns, D)
     q, k, v = first_tokens(inputs, batch, head)
     lr += batch * lr_b + head * lr_h
     out += batch * out_b + head * D

@@ -27,7 +27,6 @@ from ttt_kernels.gpu.normalization import answer_backward, inner_gradient_backwa
 from ttt_kernels.gpu.tile_forward import answers
 from ttt_kernels.gpu.tiles import (
     add_in_place,
-    centered,
     load_model,
     load_norm,
     load_tile,
@@ -38,7 +37,6 @@ from ttt_kernels.gpu.tiles import (
     store_tile,
     tile_at,
     tile_count,
-    with_mean,
 )
 
 
@@ -96,8 +94,9 @@ def tile_backward(
 ) -> None:
     """Walk over all tokens of one sequence and head, from the last to the first.
 
-    `state` is that at the end and becomes that at the start. `d_out`, the gradient of the output,
-    and `kept` lie in memory as the gradients do. All else is as for `tile_forward`.
+    `state` is that at the end, without the mean that `load_centered` takes off, and becomes that at
+    the start. `d_out`, the gradient of the output, and `kept` lie in memory as the gradients do.
+    All else is as for `tile_forward`.
     """
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads
@@ -108,7 +107,7 @@ def tile_backward(
     token_eta, d_token_eta = inputs.token_eta, gradients.token_eta + program * M
     etas = tl.load(token_eta + rows, mask=rows < M, other=0.0)
     last_eta = tl.load(token_eta + M - 1)
-    W, b = centered(*load_model(state, program, columns, D), columns, D)
+    W, b = load_model(state, program, columns, D)
     dS, db = load_model(gradients.state, program, columns, D)
     dS = tl.trans(dS)
     dgamma, dbeta = load_norm(gradients, program, columns, D)
@@ -213,8 +212,6 @@ def tile_backward(
         dS = tl.dot(tl.trans(dzo), xk, dS, input_precision=PRECISION)
         d_key = tl.dot(dzo, tl.trans(Wo), d_key + de, input_precision=PRECISION)
         store_tile(gradients.k + here, d_key, rows, columns, out_t, count, D)
-    W, b = with_mean(W, b, *load_model(state, program, columns, D), D)
-    tl.debug_barrier()  # the state is replaced where it stood: all warps have read it by now
     store_model(state, program, W, b, columns, D)
     store_model(gradients.state, program, tl.trans(dS), db, columns, D)
     store_norm(gradients, program, dgamma, dbeta, columns, D)

@@ -20,19 +20,17 @@ dtype of the tokens.
 import triton
 import triton.language as tl
 
-from ttt_kernels.gpu.arguments import Inputs, State, first_tokens
+from ttt_kernels.gpu.arguments import Inputs, Start, State, first_tokens
 from ttt_kernels.gpu.normalization import inner_gradient, normalized
 from ttt_kernels.gpu.tiles import (
-    centered,
-    load_model,
+    load_centered,
     load_norm,
     load_tile,
     masked_rates,
-    store_model,
+    store_centered,
     store_tile,
     tile_at,
     tile_count,
-    with_mean,
 )
 
 
@@ -60,18 +58,17 @@ def answers(
     return zb - tl.dot(P, go, input_precision=PRECISION), taken
 
 
-@triton.jit(do_not_specialize=["tokens", "start_heads", "lr_b"])  # a new length is no new kernel
+@triton.jit(do_not_specialize=["tokens", "lr_b"])  # a new length is no new kernel
 def tile_forward(
     inputs: Inputs,
     lr: tl.tensor,
-    start: State,
+    start: Start,
     out: tl.tensor,
     kept: tl.tensor,
     end: State,
     tokens: tl.tensor,
     heads: tl.tensor,
     eps: tl.tensor,
-    start_heads: tl.tensor,
     lr_b: tl.tensor,
     lr_t: tl.tensor,
     lr_h: tl.tensor,
@@ -89,13 +86,9 @@ def tile_forward(
 
     Tensors:
         lr: learned step sizes, (B, T, H) by lr_b, lr_t and lr_h.
-        start: the state before the first token.
         out: the answers, (B, T, H, D) by out_b, out_t, D and 1; written if ANSWER.
         kept: g in the dtype and layout of `out`, for the backward pass; written if KEEP.
         end: the state after the last complete mini-batch, written; one for each sequence.
-
-    The first state of a sequence is number `start_heads` more than that of the one before: H, or 0
-    if they share it.
     """
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads
@@ -103,10 +96,10 @@ def tile_forward(
     rows, columns = tl.arange(0, ROWS), tl.arange(0, D_PAD)
     operand = inputs.q.pointer.dtype.element_ty
     gamma, beta = load_norm(inputs, head, columns, D)
-    token_eta, begin = inputs.token_eta, batch * start_heads + head
+    token_eta = inputs.token_eta
     etas = tl.load(token_eta + rows, mask=rows < M, other=0.0)
     last_eta = tl.load(token_eta + M - 1)
-    W, b = centered(*load_model(start, begin, columns, D), columns, D)
+    W, b = load_centered(start, program, columns, D)
     q, k, v = first_tokens(inputs, batch, head)
     q_t, k_t, v_t = inputs.q.token, inputs.k.token, inputs.v.token
     lr += batch * lr_b + head * lr_h
@@ -150,6 +143,4 @@ def tile_forward(
             x, _ = normalized(zb, D, eps)
             answer = xq.to(tl.float32) + gamma[None, :] * x + beta[None, :]
             store_tile(out + first * out_t, answer, rows, columns, out_t, count, D)
-    # the mean over outputs, which nothing has changed
-    W, b = with_mean(W, b, *load_model(start, begin, columns, D), D)
-    store_model(end, program, W, b, columns, D)
+    store_centered(end, program, W, b, start, columns, D)

@@ -9,7 +9,7 @@ of zero.
 import triton
 import triton.language as tl
 
-from ttt_kernels.gpu.arguments import Gradients, Inputs, State
+from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State
 
 
 @triton.jit
@@ -171,30 +171,39 @@ def row_mean(tile: tl.tensor, dim: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
-def centered(
-    weight: tl.tensor, bias: tl.tensor, indices: tl.tensor, dim: tl.constexpr
+def load_centered(
+    start: Start, program: tl.tensor, indices: tl.tensor, dim: tl.constexpr
 ) -> tuple[tl.tensor, ...]:
-    """Take the mean over the outputs off a state, (D_in, D_out) and (D_out,).
+    """Load where a program starts, without the mean over outputs that its first state has.
 
-    The layer norm behind it does not see that mean, and no update changes it: the gradient of a
-    layer norm has no mean itself. Off once, every z = k W + b has none, and two sums over
-    features fall out of each mini-batch.
+    The layer norm behind it does not see that mean, and but for rounding no update changes it: the
+    gradient of a layer norm has no mean itself. Off once, every z = k W + b has none, and two sums
+    over features fall out of each mini-batch.
+
+    A rounded update has a mean, and many have one that is not small against a small first state.
+    So each launch takes the same mean off, and the backward pass meets the numbers of the forward.
     """
+    W, b = load_model(start.state, program % start.count, indices, dim)
+    W0, b0 = load_model(start.first, program % start.first_count, indices, dim)
     inside = indices < dim
-    weight = tl.where(inside[None, :], weight - row_mean(weight, dim)[:, None], 0.0)
-    return weight, tl.where(inside, bias - tl.sum(bias, 0) / dim, 0.0)
+    W = tl.where(inside[None, :], W - row_mean(W0, dim)[:, None], 0.0)
+    return W, tl.where(inside, b - tl.sum(b0, 0) / dim, 0.0)
 
 
 @triton.jit
-def with_mean(
-    weight: tl.tensor,
-    bias: tl.tensor,
-    before_weight: tl.tensor,
-    before_bias: tl.tensor,
+def store_centered(
+    end: State,
+    program: tl.tensor,
+    W: tl.tensor,
+    b: tl.tensor,
+    start: Start,
+    indices: tl.tensor,
     dim: tl.constexpr,
-) -> tuple[tl.tensor, ...]:
-    """Give a state the mean back that `centered` took off the one `before`."""
-    return weight + row_mean(before_weight, dim)[:, None], bias + tl.sum(before_bias, 0) / dim
+) -> None:
+    """Store where a program ends, with the mean that `load_centered` took off."""
+    W0, b0 = load_model(start.first, program % start.first_count, indices, dim)
+    W, b = W + row_mean(W0, dim)[:, None], b + tl.sum(b0, 0) / dim
+    store_model(end, program, W, b, indices, dim)
 
 
 @triton.jit
