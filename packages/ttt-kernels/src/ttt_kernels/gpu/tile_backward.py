@@ -36,7 +36,7 @@ from ttt_kernels.gpu.tiles import (
     store_norm,
     store_tile,
     tile_at,
-    tile_count,
+    tile_end,
 )
 
 
@@ -117,13 +117,15 @@ def tile_backward(
     lr += batch * lr_b + head * lr_h
     at_head = batch * out_b + head * D
     d_lr = gradients.lr + at_head // D
-    tiles = tile_count(tokens, M, ROWS)
+    STEP: tl.constexpr = 1 if several else M
+    end = tile_end(tokens, M, ROWS)
+    last = (end - 1) // STEP * STEP
     if several:
         G, G_b = tl.zeros([D_PAD, D_PAD], tl.float32), tl.zeros([D_PAD], tl.float32)
         dG, dG_b, d_last_eta = tl.zeros_like(G), tl.zeros_like(G_b), 0.0
-    for step in tl.range(0, tiles, disable_licm=True):
+    for step in tl.range(0, end, STEP, disable_licm=True):
         # offsets of 32 bits: whoever launches sees to it that a launch has no more tokens
-        first, position, count, complete = tile_at(tiles - 1 - step, tokens, M, ROWS)
+        first, position, count, complete = tile_at(last - step, tokens, M, ROWS)
         here = at_head + first * out_t
         xk = load_tile(k + first * k_t, rows, columns, k_t, count, D).to(operand)
         xq = load_tile(q + first * q_t, rows, columns, q_t, count, D).to(operand)

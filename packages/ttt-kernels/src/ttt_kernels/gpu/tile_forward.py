@@ -30,7 +30,7 @@ from ttt_kernels.gpu.tiles import (
     store_centered,
     store_tile,
     tile_at,
-    tile_count,
+    tile_end,
 )
 
 
@@ -107,7 +107,8 @@ def tile_forward(
     kept += batch * out_b + head * D
     if several:
         G, G_b = tl.zeros([D_PAD, D_PAD], tl.float32), tl.zeros([D_PAD], tl.float32)
-    for tile in tl.range(0, tile_count(tokens, M, ROWS), disable_licm=True):
+    STEP: tl.constexpr = 1 if several else M
+    for tile in tl.range(0, tile_end(tokens, M, ROWS), STEP, disable_licm=True):
         # offsets of 32 bits: whoever launches sees to it that a launch has no more tokens
         first, position, count, complete = tile_at(tile, tokens, M, ROWS)
         xk = load_tile(k + first * k_t, rows, columns, k_t, count, D).to(operand)

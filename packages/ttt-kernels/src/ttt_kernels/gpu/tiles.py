@@ -13,8 +13,14 @@ from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State
 
 
 @triton.jit
-def tile_count(tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr) -> tl.tensor:
-    """Tiles of `rows` tokens that `tokens` in mini-batches of `size` are read in."""
+def tile_end(tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr) -> tl.tensor:
+    """Where the numbers of tiles end: tiles of `rows` tokens, in mini-batches of `size`.
+
+    Where a mini-batch is one tile, its number is its first token, and a loop goes in steps of
+    `size`: nothing is left to compute. Otherwise tiles are counted.
+    """
+    if size <= rows:
+        return tokens
     return tokens // size * tl.cdiv(size, rows) + tl.cdiv(tokens % size, rows)
 
 
@@ -22,15 +28,15 @@ def tile_count(tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr) -> tl.
 def tile_at(
     tile: tl.tensor, tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr
 ) -> tuple[tl.tensor, ...]:
-    """Where a tile lies: no tile reaches over the end of a mini-batch.
+    """Where a tile lies, by its number: none reaches over the end of a mini-batch.
 
     Returns:
         Its first token, the place of that in its mini-batch, how many tokens the tile has, and
         whether its mini-batch is complete.
     """
     if size <= rows:
-        count = tl.minimum(size, tokens - tile * size)
-        return tile * size, 0, count, count == size
+        count = tl.minimum(size, tokens - tile)
+        return tile, 0, count, count == size
     tiles: tl.constexpr = tl.cdiv(size, rows)
     start = tile // tiles * size
     position = tile % tiles * rows
