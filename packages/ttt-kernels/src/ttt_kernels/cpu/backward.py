@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn, loss_gradient
 from ttt_kernels.cpu.gradients import mini_batch_gradients
-from ttt_kernels.cpu.jit import entry, inlined, jit
+from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.state import load_head, pick, push, read_state, write_state
 from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
@@ -129,7 +129,7 @@ def scan_back(
         begin = end
 
 
-@inlined
+@jit
 def read_group_back(
     sequence: Any,
     upstream: Any,
