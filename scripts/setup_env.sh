@@ -26,6 +26,10 @@ find_uv() { # prints a usable uv, installing a private one when there is none
   echo "$PWD/.tools/bin/uv"
 }
 
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+  export UV_COMPILE_BYTECODE=1 # else every process would compile all of torch anew
+fi
+
 if [ -d "$environment" ] && [ ! -w "$environment" ]; then
   exit 0 # Nix made it: it is what it should be, and cannot be changed
 fi

@@ -129,10 +129,9 @@ def test_tune_shows_what_it_found_and_writes_if_asked(
 def test_cache_says_where_compiled_kernels_are_and_clears_them(
     ttt: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import triton
 
     monkeypatch.setenv("TTT_KERNELS_CACHE", str(tmp_path / "cpu"))
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path / "triton"))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     entry = tmp_path / "cpu" / ("0" * 32)
     entry.mkdir(parents=True)
     (entry / "code").write_bytes(bytes(1000))

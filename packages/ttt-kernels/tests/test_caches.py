@@ -7,7 +7,6 @@ from types import ModuleType
 
 import pytest
 import torch
-import triton
 
 from ttt_kernels.caches import CodeCache, code_caches
 from ttt_kernels.verify import compile_kernel
@@ -35,7 +34,7 @@ def scale(x_ptr: tl.tensor) -> None:
 
 @pytest.fixture
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, CodeCache]:
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path / "triton"))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     monkeypatch.setenv("TTT_KERNELS_CACHE", str(tmp_path / "cpu"))
     return {cache.name: cache for cache in code_caches()}
 

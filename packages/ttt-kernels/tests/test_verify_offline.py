@@ -134,7 +134,7 @@ def test_a_compiler_that_dies_takes_nobody_with_it(
 ) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(f"import os, sys; {death}")
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("ttt_kernels.verify.offline.compiler._WORKER", worker)
     with pytest.raises(CompileError, match=f"cannot compile `add` for sm_80: {reason}$"):
         compile_kernel(example_kernels.add, *torch.zeros(3, 4), 4, BLOCK=4)
@@ -151,14 +151,14 @@ def test_assembly_of_another_vendor_is_one_error(capfd: pytest.CaptureFixture[st
 
 
 def test_a_compiler_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     with pytest.raises(CompileError, match="not done after 0 s"):
         compile_kernel(example_kernels.add, *torch.zeros(3, 4), 4, BLOCK=4, timeout_s=0.01)
     assert not any(path.is_dir() for path in (tmp_path / "offline").iterdir())
 
 
 def test_what_was_compiled_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     source = tmp_path / "changing.py"
     text = "import triton, triton.language as tl\n@triton.jit\ndef set_to(x_ptr):\n    {}\n"
     runs = 0

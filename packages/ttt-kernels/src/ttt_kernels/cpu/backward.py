@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn, loss_gradient
 from ttt_kernels.cpu.gradients import mini_batch_gradients
-from ttt_kernels.cpu.jit import entry, inlined, jit
+from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.state import load_head, pick, push, read_state, write_state
 from ttt_kernels.cpu.tiles import (
     ANSWER_INVERSE_STD,
@@ -41,7 +41,7 @@ from ttt_kernels.cpu.tiles import (
     store_tokens,
     width_out,
 )
-from ttt_kernels.cpu.vector import load, put, row, vector_length, zeros
+from ttt_kernels.cpu.vector import load, prefetch, put, row, vector_length, zeros
 
 
 class Upstream(NamedTuple):
@@ -129,7 +129,7 @@ def scan_back(
         begin = end
 
 
-@inlined
+@jit
 def read_group_back(
     sequence: Any,
     upstream: Any,
@@ -169,7 +169,9 @@ def read_group_back(
                 claim_gradients(gradients, batch, head, at, count, model.dim)
                 learned = count == size
                 if learned:
-                    load_gradients(kept[index - first], tiles, state, model)
+                    ahead = (following[0] - head) * kept.size
+                    ahead += (following[1] - at) // size * kept[0].size
+                    load_gradients(kept[index - first], ahead, tiles, state, model)
                 else:
                     learn(tiles, state, sequence.eps, model)
                 recall(tiles, state, sequence.eps, sequence.token_eta, learned, model)
@@ -237,10 +239,11 @@ def load_upstream(
 
 
 @jit
-def load_gradients(kept: Any, tiles: Any, state: Any, model: Any) -> None:
+def load_gradients(kept: Any, ahead: int, tiles: Any, state: Any, model: Any) -> None:
     """Read what `forward.keep_gradients` wrote, and compute g_L; zeros into the padding.
 
-    What `learn` has left there, of another head, may be no number.
+    What `learn` has left there, of another head, may be no number. What is read next lies `ahead`
+    numbers further.
     """
     first, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
     for layer in range(model.layers):
@@ -253,6 +256,7 @@ def load_gradients(kept: Any, tiles: Any, state: Any, model: Any) -> None:
             if lane + vector <= size:
                 for o in range(width):
                     put(panel, o, load(kept, (first + o) * size + lane))
+                    prefetch(kept, (first + o) * size + lane + ahead)
             else:
                 for o in range(width):
                     put(panel, o, zeros(panel))

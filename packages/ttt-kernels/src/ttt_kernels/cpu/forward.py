@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from ttt_kernels.cpu.activation import gelu_terms
-from ttt_kernels.cpu.jit import entry, inlined, jit
+from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.products import multiply
 from ttt_kernels.cpu.state import grow, load_head, pick, pull, push, write_state
 from ttt_kernels.cpu.tiles import (
@@ -108,7 +108,7 @@ def scan(
         begin = end
 
 
-@inlined
+@jit
 def read_group(
     sequence: Any,
     outputs: Any,

@@ -20,6 +20,7 @@ import numba.extending
 from numba.core import caching
 
 from ttt_kernels.caches import cpu_directory
+from ttt_kernels.cpu.parts import PartCompiler
 
 # Products and sums may become one instruction. Nothing may be reordered: the compiler's order
 # depends on names that differ from process to process, and with it the last digit of a result.
@@ -34,7 +35,12 @@ _OPTIONS: dict[str, Any] = {
 }
 _ENTRY_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cfunc_wrapper": True}
 # Only compiled code calls them, so what would let Python call them is not compiled.
-_PART_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_PART_OPTIONS: dict[str, Any] = {
+    **_OPTIONS,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": PartCompiler,
+}
 _log = logging.getLogger(__name__)
 
 # Numba's base classes say nothing of the types of their methods.
@@ -45,15 +51,6 @@ _CacheImpl: Any = caching.CompileResultCacheImpl
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function as part of those that call it; Python itself must not call it."""
     return numba.njit(**_PART_OPTIONS)(function)
-
-
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `jit`, for a large function with one caller: it becomes part of it.
-
-    Numba optimizes whatever a function calls along with it, level by level; so a level less saves
-    seconds.
-    """
-    return numba.njit(**_PART_OPTIONS, inline="always")(function)
 
 
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:

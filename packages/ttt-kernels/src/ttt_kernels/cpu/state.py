@@ -88,17 +88,19 @@ def read_state(state: Any, numbers: Any, model: Any) -> None:
 
     The head that was there before may have left something that is no number.
     """
-    at, vector = 0, state.weights.shape[3]
     state.weights[:] = 0
     state.biases[:] = 0
     state.rows[:] = 0
+    at = 0
     for layer in range(model.layers):
+        for p in range(panels_of(layer, model, state.weights)):
+            panel = state.weights[layer, p]
+            first, rows, step, lanes, lane_step = place_of(layer, p, model, state.weights)
+            for r in range(rows):
+                for lane in range(lanes):
+                    panel[r, lane] = numbers[at + first + r * step + lane * lane_step]
         inputs, outputs = width_in(model, layer), width_out(model, layer)
-        for i in range(inputs):
-            for o in range(outputs):
-                r, c = (o, i) if layer == 0 else (i, o)
-                state.weights[layer, c // vector, r, c % vector] = numbers[at + o]
-            at += outputs
+        at += inputs * outputs
         for o in range(outputs):
             state.biases[layer, o] = numbers[at + o]
         at += outputs
@@ -107,17 +109,44 @@ def read_state(state: Any, numbers: Any, model: Any) -> None:
 @jit
 def write_state(numbers: Any, state: Any, model: Any) -> None:
     """Write what `read_state` loads."""
-    at, vector = 0, state.weights.shape[3]
+    at = 0
     for layer in range(model.layers):
+        for p in range(panels_of(layer, model, state.weights)):
+            panel = state.weights[layer, p]
+            first, rows, step, lanes, lane_step = place_of(layer, p, model, state.weights)
+            for r in range(rows):
+                for lane in range(lanes):
+                    numbers[at + first + r * step + lane * lane_step] = panel[r, lane]
         inputs, outputs = width_in(model, layer), width_out(model, layer)
-        for i in range(inputs):
-            for o in range(outputs):
-                r, c = (o, i) if layer == 0 else (i, o)
-                numbers[at + o] = state.weights[layer, c // vector, r, c % vector]
-            at += outputs
+        at += inputs * outputs
         for o in range(outputs):
             numbers[at + o] = state.biases[layer, o]
         at += outputs
+
+
+@jit
+def panels_of(layer: int, model: Any, weights: Any) -> int:
+    """Panels of a layer's weight that hold more than padding."""
+    columns, vector = (
+        width_in(model, 0) if layer == 0 else width_out(model, layer),
+        weights.shape[3],
+    )
+    return (columns + vector - 1) // vector
+
+
+@jit
+def place_of(layer: int, panel: int, model: Any, weights: Any) -> Any:
+    """Where a panel's numbers are among those of its weight, (in, out).
+
+    Returns:
+        The first; how many rows there are, and numbers from one to the next; how many lanes, and
+        numbers from one to the next.
+    """
+    inputs, outputs, vector = width_in(model, layer), width_out(model, layer), weights.shape[3]
+    column = panel * vector
+    if layer == 0:  # by output feature
+        return column * outputs, outputs, 1, min(vector, inputs - column), outputs
+    return column, inputs, outputs, min(vector, outputs - column), 1
 
 
 @jit
