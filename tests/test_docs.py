@@ -76,6 +76,15 @@ SHORTENED = {
     "ttt kernels report --target sm_80 --kernel tile --executed": (
         "ttt kernels report --target sm_80 --kernel tile --dim 16 --executed"
     ),
+    "ttt kernels report --target gfx1100 --target gfx1030": (
+        "ttt kernels report --target gfx1100 --target gfx1030 --kernel naive --dim 16"
+    ),
+    "ttt kernels report --target sm_80 --target sm_90 --target gfx942 --kernel tile --dim 128": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16"
+    ),
+    "ttt kernels report --target sm_80 --kernel tile --dtype float32": (
+        "ttt kernels report --target sm_80 --kernel tile --dim 16 --dtype float32"
+    ),
     "ttt kernels tune --target sm_80 --kernel tile": "ttt kernels tune --help",
     "ttt kernels tune --target sm_80 --kernel tile --write": "ttt kernels tune --help",
     "ttt kernels cache --clear": (
@@ -84,6 +93,7 @@ SHORTENED = {
     ".venv/bin/python -m pytest -q packages/ttt-kernels packages/ttt-core": (
         "test -d packages/ttt-kernels/tests -a -d packages/ttt-core/tests"
     ),
+    "scripts/check_triton_versions.sh": "bash -n scripts/check_triton_versions.sh",
     ".venv/bin/python benches/bench_cpu.py layer": (
         "python benches/bench_cpu.py layer --rounds 1 --tokens 32"
     ),

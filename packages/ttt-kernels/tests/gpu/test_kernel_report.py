@@ -45,8 +45,8 @@ def test_padding_counts_as_work() -> None:
     assert forward["bytes_per_token"] == 5 * 16 * 2 + 4 > forward["floor_bytes_per_token"]
 
 
-def test_kernels_without_matrix_units_compile_as_they_are_launched() -> None:
-    for row in kernel_report(["gfx1030"], ["naive"], head_dims=[16]):
+def test_kernels_without_matrix_instructions_compile_as_they_are_launched() -> None:
+    for row in kernel_report(["gfx1100"], ["naive"], head_dims=[16]):
         assert row["mma"] == 0
         assert row["registers"] > 0
         assert row["bytes_per_token"] > 0

@@ -1,6 +1,5 @@
 """Each helper of the kernels alone, in a kernel of a few lines, against torch."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -8,30 +7,16 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+from kernel_modes import MODES, padded, random
 
 from ttt_kernels.gpu import tiles
-from ttt_kernels.reference.normalization import l2_loss_gradient, standardize
-from ttt_kernels.verify import OutOfBoundsError, hardened, poisoned, simulated
-
-MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "interpreted": hardened,
-    "compiled": simulated,
-}
-EPS = 1e-6
+from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State, Strided
+from ttt_kernels.verify import OutOfBoundsError, poisoned
 
 
 @pytest.fixture(params=MODES.values(), ids=list(MODES))
 def mode(request: pytest.FixtureRequest) -> AbstractContextManager[Any]:
     return request.param()
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def padded(tile: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(tile, (0, width - tile.shape[-1]))
 
 
 @triton.jit
@@ -110,114 +95,61 @@ def test_features_and_states_are_loaded_with_zeros_around(
 
 
 @triton.jit
-def center(
-    weight: tl.tensor,
-    bias: tl.tensor,
-    out: tl.tensor,
-    out_bias: tl.tensor,
-    D: tl.constexpr,
-    D_PAD: tl.constexpr,
-) -> None:
+def center(start: Start, out: State, end: State, D: tl.constexpr, D_PAD: tl.constexpr) -> None:
     columns = tl.arange(0, D_PAD)
-    W, b = tiles.load_state(weight, columns, D), tiles.load_features(bias, columns, D)
-    W, b = tiles.centered(W, b, columns, D)
-    tl.store(out + columns[:, None] * D_PAD + columns[None, :], W)
-    tl.store(out_bias + columns, b)
+    W, b = tiles.load_centered(start, 3, columns, D)
+    tl.store(out.weight + columns[:, None] * D_PAD + columns[None, :], W)
+    tl.store(out.bias + columns, b)
+    tiles.store_centered(end, 1, W, b, start, columns, D)
 
 
-def test_a_centered_state_has_no_mean_over_outputs(mode: AbstractContextManager[Any]) -> None:
-    weight, bias = random(12, 12), random(12, seed=1)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_state_loses_the_mean_of_the_first_one_and_gets_it_back(
+    mode: AbstractContextManager[Any], shared: bool
+) -> None:
+    first = State(random(2, 12, 12), random(2, 12, seed=1))  # of two heads
+    later = State(random(4, 12, 12, seed=2), random(4, 12, seed=3))  # of two sequences
+    start = Start(first, 2, first, 2) if shared else Start(later, 4, first, 2)
+    weight, bias = first.weight[1].clone(), first.bias[1].clone()
+    if not shared:
+        weight, bias = later.weight[3].clone(), later.bias[3].clone()
     with mode, poisoned():
-        out, out_bias = torch.empty(16, 16), torch.empty(16)
-        center[(1,)](weight, bias, out, out_bias, D=12, D_PAD=16)
-    without = weight - weight.mean(1, keepdim=True)
-    torch.testing.assert_close(out, torch.nn.functional.pad(without, (0, 4, 0, 4)))
-    torch.testing.assert_close(out_bias, padded(bias - bias.mean(), 16))
+        out = State(torch.empty(16, 16), torch.empty(16))
+        end = State(torch.full((2, 12, 12), 7.0), torch.full((2, 12), 7.0))
+        center[(1,)](start, out, end, D=12, D_PAD=16)
+    without = weight - first.weight[1].mean(1, keepdim=True)
+    torch.testing.assert_close(out.weight, torch.nn.functional.pad(without, (0, 4, 0, 4)))
+    torch.testing.assert_close(out.bias, padded(bias - first.bias[1].mean(), 16))
+    torch.testing.assert_close((end.weight[1], end.bias[1]), (weight, bias))
+    assert bool((end.weight[0] == 7.0).all() & (end.bias[0] == 7.0).all())
 
 
 @triton.jit
-def norms_of_tile(
-    z: tl.tensor,
-    target: tl.tensor,
-    gamma: tl.tensor,
-    beta: tl.tensor,
-    normed: tl.tensor,
-    rstds: tl.tensor,
-    means: tl.tensor,
-    gradient: tl.tensor,
-    eps: tl.tensor,
-    D: tl.constexpr,
-    M: tl.constexpr,
-    D_PAD: tl.constexpr,
-) -> None:
-    rows, columns = tl.arange(0, M), tl.arange(0, D_PAD)
-    at = rows[:, None] * D_PAD + columns[None, :]
-    tile = tiles.load_tile(z, rows, columns, D, M, D)
-    x, rstd = tiles.normalized(tile, D, eps)
-    tl.store(normed + at, x)
-    tl.store(rstds + rows, rstd)
-    tl.store(means + rows, tiles.row_mean(x * x, D))
-    aim = tiles.load_tile(target, rows, columns, D, M, D)
-    scale = tiles.load_features(gamma, columns, D)
-    shift = tiles.load_features(beta, columns, D)
-    tl.store(gradient + at, tiles.inner_gradient(tile, aim, scale, shift, columns, D, eps))
-
-
-@pytest.mark.parametrize("dim", [16, 12])
-def test_a_tile_is_normalized_and_its_loss_differentiated(
-    mode: AbstractContextManager[Any], dim: int
-) -> None:
-    z = random(8, dim)
-    z -= z.mean(1, keepdim=True)
-    target, gamma, beta = random(8, dim, seed=1), random(dim, seed=2), random(dim, seed=3)
-    with mode, poisoned():
-        normed, gradient = torch.empty(8, 16), torch.empty(8, 16)
-        rstds, means = torch.empty(8), torch.empty(8)
-        norms_of_tile[(1,)](
-            *(z, target, gamma, beta, normed, rstds, means, gradient, EPS),
-            D=dim,
-            M=8,
-            D_PAD=16,
-            enable_fp_fusion=False,  # as the kernels are launched: see `ttt_kernels.gpu.launch`
-        )
-    x, rstd = standardize(z.double(), EPS)
-    torch.testing.assert_close(normed.double(), padded(x, 16), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(rstds.double(), rstd[:, 0], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(means.double(), x.square().mean(1), rtol=1e-5, atol=1e-6)
-    inner = l2_loss_gradient(z.double(), target.double(), gamma.double(), beta.double(), EPS)
-    torch.testing.assert_close(gradient.double(), padded(inner, 16), rtol=1e-5, atol=1e-5)
-
-
-@triton.jit
-def norms_of_vector(
-    z: tl.tensor,
-    upstream: tl.tensor,
-    normed: tl.tensor,
-    gradient: tl.tensor,
-    eps: tl.tensor,
-    D: tl.constexpr,
-    D_PAD: tl.constexpr,
-) -> None:
+def change_norm(inputs: Inputs, gradients: Gradients, D: tl.constexpr, D_PAD: tl.constexpr) -> None:
     columns = tl.arange(0, D_PAD)
-    x, rstd = tiles.layer_norm(tiles.load_features(z, columns, D), columns, D, eps)
-    tl.store(normed + columns, x)
-    a = tiles.load_features(upstream, columns, D)
-    tl.store(gradient + columns, tiles.centered_gradient(a, x, rstd, columns, D))
+    weight, bias = tiles.load_norm(inputs, 1, columns, D)
+    tiles.store_norm(gradients, 1, 2.0 * weight, 3.0 * bias, columns, D)
+    tiles.add_in_place(gradients.token_eta + columns, 1.0 + columns, columns < 12)
 
 
-@pytest.mark.parametrize("dim", [16, 12])
-def test_a_vector_is_normalized_and_differentiated(
-    mode: AbstractContextManager[Any], dim: int
+def test_a_layer_norm_is_found_by_its_number_and_added_to_in_place(
+    mode: AbstractContextManager[Any],
 ) -> None:
-    z, upstream = random(dim) + 3.0, random(dim, seed=1)
+    weight, bias = random(3, 12), random(3, 12, seed=1)
+    d_weight, d_bias, sums = torch.zeros(3, 12), torch.zeros(3, 12), random(16, seed=2)
+    expected = sums + torch.where(torch.arange(16) < 12, torch.arange(1, 17), 0)
+    unused = torch.empty(1)
+    tokens = Strided(unused, 1, 1, 1)
+    inputs = Inputs(tokens, tokens, tokens, unused, weight, bias)
+    state = State(unused, unused)
+    gradients = Gradients(unused, unused, unused, unused, sums, d_weight, d_bias, state)
     with mode, poisoned():
-        normed, gradient = torch.empty(16), torch.empty(16)
-        norms_of_vector[(1,)](z, upstream, normed, gradient, EPS, D=dim, D_PAD=16)
-    leaf = z.double().requires_grad_()
-    x, _ = standardize(leaf, EPS)
-    [expected] = torch.autograd.grad(x, leaf, upstream.double())
-    torch.testing.assert_close(normed.double(), padded(x.detach(), 16), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(gradient.double(), padded(expected, 16), rtol=1e-5, atol=1e-5)
+        change_norm[(1,)](inputs, gradients, D=12, D_PAD=16)
+    assert torch.equal(d_weight[1], 2 * weight[1])
+    assert torch.equal(d_bias[1], 3 * bias[1])
+    assert not d_weight[[0, 2]].any()
+    assert not d_bias[[0, 2]].any()
+    assert torch.equal(sums, expected)
 
 
 @triton.jit

@@ -1,6 +1,7 @@
 """The Triton kernels, interpreted: every result by name against the float64 reference."""
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from ttt_kernels import available_kernels, ttt_linear
 from ttt_kernels.capability import Problem
 from ttt_kernels.dispatch import choose_kernel
 from ttt_kernels.errors import KernelUnavailableError
+from ttt_kernels.gpu import linear
 from ttt_kernels.verify import hardened, poisoned
+from ttt_kernels.verify.launch import Launch, intercepted
+from ttt_kernels.verify.targets import find_target
 
 KERNELS = ("naive", "naive-multi", "tile", "tile-multi")
 
@@ -83,12 +87,74 @@ def test_tokens_of_16_bits_cost_their_rounding_and_no_more(
     assert_close(found, expected_results(x), lambda _: tolerance)
 
 
+@pytest.mark.parametrize(("kernel", "interval"), [("tile-multi", None), ("tile", 2)])
+def test_steps_much_larger_than_the_first_state_are_undone(
+    kernel: str, interval: int | None
+) -> None:
+    # rounded steps have a mean over the outputs, which is not small against such a state
+    x = make_inputs(tokens=16, head_dim=16, batch=1, dtype=torch.float32, seed=1)
+    x = replace(x, weights=(0.08 * x.weights[0],), biases=(0 * x.biases[0],))
+    x = replace(x, ln_w=torch.ones_like(x.ln_w), ln_b=0 * x.ln_b)
+    x = x.with_tokens(torch.bfloat16)
+    with hardened(), poisoned():
+        found = results(x, kernel, interval)
+    assert_close(found, expected_results(x), lambda _: 6e-3)
+
+
 @pytest.mark.parametrize(("kernel", "other"), [("naive", "naive-multi"), ("tile", "tile-multi")])
 def test_a_launch_for_each_mini_batch_is_one_for_all(kernel: str, other: str) -> None:
     x = inputs_of(Case(tokens=10, mini_batch_size=4))
     with hardened(), poisoned():
         found, expected = results(x, kernel), results(x, other)
     assert_close(found, expected, lambda _: 1e-6)
+
+
+@pytest.mark.parametrize("family", ["naive", "tile"])
+@pytest.mark.parametrize(
+    ("suffix", "reach", "interval", "lengths"),
+    [
+        ("-multi", None, None, [[11]]),
+        ("-multi", 2, None, [[4, 4, 3]]),
+        ("-multi", None, 3, [[6], [5]]),
+        ("-multi", 4, 3, [[6], [5]]),
+        ("-multi", 2, 3, [[4, 2], [4, 1]]),
+        ("", None, None, [[2, 2, 2, 2, 2, 1]]),
+        ("", 2, 3, [[2, 2, 2], [2, 2, 1]]),
+    ],
+)
+def test_a_launch_ends_with_its_interval_and_where_32_bit_offsets_do(
+    family: str,
+    suffix: str,
+    reach: int | None,
+    interval: int | None,
+    lengths: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = make_inputs(tokens=11, mini_batch_size=2, batch=1, dtype=torch.float32)
+    if reach is not None:
+        monkeypatch.setattr(linear, "LARGEST_OFFSET", reach * 2 * x.q.stride(1))
+    launched: dict[str, list[int]] = {"forward": [], "backward": []}
+
+    def record(launch: Launch) -> None:
+        launched[launch.name.removeprefix(f"{family}_")].append(launch.arguments["tokens"])
+
+    with intercepted(record, find_target("sm_80")):
+        results(x, family + suffix, interval)
+    in_order = [*chain.from_iterable(lengths)]
+    again = [*chain.from_iterable(lengths[::-1])] if interval else []
+    assert launched == {"forward": in_order + again, "backward": in_order[::-1]}
+
+
+@pytest.mark.parametrize("interval", [None, 3])
+@pytest.mark.parametrize("kernel", ["naive-multi", "tile-multi"])
+def test_several_launches_compute_what_one_does(
+    kernel: str, interval: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = make_inputs(tokens=7, mini_batch_size=2, batch=1, dtype=torch.float32, seed=3)
+    monkeypatch.setattr(linear, "LARGEST_OFFSET", 2 * 2 * x.q.stride(1))
+    with hardened(), poisoned():
+        found = results(x, kernel, interval)
+    assert_close(found, expected_results(x), float32_tolerance)
 
 
 @pytest.mark.parametrize("kernel", ["naive-multi", "tile-multi"])

@@ -21,9 +21,8 @@ from torch.nn import functional
 
 from ttt_kernels.errors import ShapeError
 from ttt_kernels.gpu.launch import Form
+from ttt_kernels.gpu.normalization import layer_norm, token_inner_gradient
 from ttt_kernels.gpu.tiles import (
-    centered_gradient,
-    layer_norm,
     load_features,
     load_state,
     load_tile,
@@ -108,9 +107,8 @@ def decode_token(
     gradients += program * capacity * D
     rates += program * capacity
 
-    x, rstd = layer_norm(tl.sum(xk[:, None] * W, 0) + b, columns, D, eps)
-    a = (gamma * x + beta - (xv - xk)) * gamma
-    g = centered_gradient(a, x, rstd, columns, D)
+    z = tl.sum(xk[:, None] * W, 0) + b
+    g = token_inner_gradient(z, xv - xk, gamma, beta, columns, D, eps)
 
     taken = rate * (1.0 + tl.sum(xq * xk, 0)) * g
     for first in range(0, r, ROWS):

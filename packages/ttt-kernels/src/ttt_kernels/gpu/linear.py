@@ -1,18 +1,20 @@
 """TTT-Linear on a GPU: memory for the results, and the launches that fill it.
 
 A launch reads a span of tokens from one state to the next. All kernels are used alike: `naive` and
-`tile` launch once for each mini-batch, their `-multi` forms once for the sequence, and a checkpoint
-interval cuts the sequence into spans whose first states are kept and whose g are computed again.
+`tile` launch once for each mini-batch, their `-multi` forms once for the sequence. A checkpoint
+interval cuts the sequence into parts whose first states are kept and whose g are computed again;
+no launch reaches from one into the next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
+from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State, Strided
 from ttt_kernels.gpu.launch import Shape, launch_options, target_of
 from ttt_kernels.gpu.naive_backward import naive_backward
 from ttt_kernels.gpu.naive_forward import naive_forward
@@ -26,19 +28,6 @@ TILE_ROWS = 16
 
 LARGEST_OFFSET = 2**31 - 1
 """Offsets within a span are 32 bits wide."""
-
-
-class State(NamedTuple):
-    """The inner model, or gradients of it: (B, H, D, D) and (B, H, D), or without B if shared."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def batch_strides(self) -> tuple[int, int]:
-        """Elements from one sequence's state to the next; 0 if they share it."""
-        if self.weight.dim() == 3:
-            return 0, 0
-        return self.weight.stride(0), self.bias.stride(0)
 
 
 @dataclass(frozen=True)
@@ -83,19 +72,36 @@ NAIVE = Family("naive", naive_forward, naive_backward, keeps=torch.float32, tile
 TILE = Family("tile", tile_forward, tile_backward, keeps=None, tiled=True)
 
 
-def spans(loop: InnerLoop, mini_batches: int | None) -> list[tuple[int, int]]:
-    """Cut the tokens into what is read by one launch each.
+Span = tuple[int, int]
+"""First token, and the one behind the last."""
+
+
+def intervals(loop: InnerLoop) -> list[Span]:
+    """Cut the tokens where the checkpoint interval says; they are one span if there is none."""
+    tokens = loop.q.shape[1]
+    if loop.checkpoint_interval is None:
+        return [(0, tokens)]
+    return _cut((0, tokens), loop.checkpoint_interval * loop.mini_batch_size)
+
+
+def launches(loop: InnerLoop, span: Span, mini_batches: int | None) -> list[Span]:
+    """Cut a span into what is read by one launch each.
 
     Args:
         loop: the arguments.
-        mini_batches: in a span; None is as many as 32-bit offsets reach.
+        span: begins with a mini-batch.
+        mini_batches: of a launch; None is as many as 32-bit offsets reach.
     """
-    _, tokens, heads, dim = loop.q.shape
+    _, _, heads, dim = loop.q.shape
     size = loop.mini_batch_size
     widest = max(heads * dim, *(x.stride(1) for x in (loop.q, loop.k, loop.v, loop.lr)))
     reach = max(1, LARGEST_OFFSET // (widest * size))
-    step = min(reach, mini_batches or reach) * size
-    return [(start, min(start + step, tokens)) for start in range(0, tokens, step)]
+    return _cut(span, min(reach, mini_batches or reach) * size)
+
+
+def _cut(span: Span, length: int) -> list[Span]:
+    start, stop = span
+    return [(first, min(first + length, stop)) for first in range(start, stop, length)]
 
 
 def forward(
@@ -110,18 +116,19 @@ def forward(
         saved: of the shapes of `TritonKernel.saved_like`, to be filled in; empty if no backward
             pass will follow.
     """
-    interval = loop.checkpoint_interval if saved else None
+    if not saved:  # nothing goes back
+        loop = replace(loop, checkpoint_interval=None)
+    checkpoints = loop.checkpoint_interval is not None
     output = torch.empty(loop.q.shape, dtype=loop.q.dtype, device=loop.q.device)
-    kept = saved[0] if saved and interval is None else None
-    state = _start(loop)
-    for number, span in enumerate(spans(loop, interval or mini_batches)):
-        if interval is not None:
+    kept = saved[0] if saved and not checkpoints else None
+    state = _first(loop)
+    for number, interval in enumerate(intervals(loop)):
+        if checkpoints:
             saved[0][number].copy_(state.weight)
             saved[1][number].copy_(state.bias)
-        end = _new_state(loop)
-        _read(loop, family, span, state, end, output, kept)
-        state = end
-    if saved and interval is None:
+        for span in launches(loop, interval, mini_batches):
+            state = _read(loop, family, span, state, output, kept)
+    if kept is not None:
         saved[1].copy_(state.weight)
         saved[2].copy_(state.bias)
     return ForwardResult(output, InnerParameters((state.weight,), (state.bias,)), saved)
@@ -144,11 +151,14 @@ def backward(
         upstream: gradients of its results.
     """
     batch, tokens, heads, dim = loop.q.shape
-    interval = loop.checkpoint_interval
+    checkpoints = loop.checkpoint_interval is not None
     new = loop.lr.new_zeros
-    gradients = _Gradients(
+    gradients = Gradients(
         *(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (loop.q, loop.k, loop.v)),
         lr=loop.lr.new_empty(batch, tokens, heads),
+        token_eta=new(batch, heads, loop.mini_batch_size),
+        ln_w=new(batch, heads, dim),
+        ln_b=new(batch, heads, dim),
         state=State(
             *(
                 like.new_zeros(like.shape) if given is None else given.to(like.dtype, copy=True)
@@ -157,114 +167,108 @@ def backward(
                 )
             )
         ),
-        token_eta=new(batch, heads, loop.mini_batch_size),
-        ln_w=new(batch, heads, dim),
-        ln_b=new(batch, heads, dim),
     )
     given = upstream.output
     d_out = loop.q.new_zeros(loop.q.shape) if given is None else given.to(loop.q.dtype)
     d_out = d_out.contiguous()
-    if interval is None:
-        kept, state = saved[0], State(saved[1].clone(), saved[2].clone())
-    else:
-        kept, state = _empty_kept(loop, family), _new_state(loop)
-    for number, span in reversed(list(enumerate(spans(loop, interval or mini_batches)))):
-        if interval is not None:
-            start = State(saved[0][number], saved[1][number])
-            _read(loop, family, span, start, state, None, kept)
-        _read_back(loop, family, span, state, kept, d_out, gradients)
-    return gradients.arguments(loop)
+    means = [x.mean(-1, keepdim=True) for x in _first(loop)]
+    kept = _empty_kept(loop, family) if checkpoints else saved[0]
+    for number, interval in reversed(list(enumerate(intervals(loop)))):
+        spans = launches(loop, interval, mini_batches)
+        if checkpoints:
+            state = State(saved[0][number], saved[1][number])
+            for span in spans:
+                state = _read(loop, family, span, state, None, kept)
+        else:
+            state = State(saved[1].clone(), saved[2].clone())
+        for x, mean in zip(state, means, strict=True):
+            x.sub_(mean)  # as the forward kernels do: see `tiles.load_centered`
+        for span in reversed(spans):
+            _read_back(loop, family, span, state, kept, d_out, gradients)
+    return _summed(gradients, loop)
 
 
-@dataclass(frozen=True)
-class _Gradients:
-    """What `_read_back` fills in; sums over the batch come last, for their order to be fixed."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    lr: Tensor
-    state: State
-    token_eta: Tensor
-    ln_w: Tensor
-    ln_b: Tensor
-
-    def arguments(self, loop: InnerLoop) -> ArgumentGradients:
-        shared = loop.parameters.weights[0].dim() == 3
-        weight, bias = (x.sum(0) if shared else x for x in self.state)
-        return ArgumentGradients(
-            *(self.q, self.k, self.v),
-            token_eta=self.token_eta.sum((0, 1)),
-            lr=self.lr,
-            weights=[weight],
-            biases=[bias],
-            ln_w=self.ln_w.sum(0),
-            ln_b=self.ln_b.sum(0),
-        )
+def _summed(gradients: Gradients, loop: InnerLoop) -> ArgumentGradients:
+    """Sum over the batch what each sequence has of its own."""
+    shared = loop.parameters.weights[0].dim() == 3
+    weight, bias = (x.sum(0) if shared else x for x in gradients.state)
+    return ArgumentGradients(
+        *(gradients.q, gradients.k, gradients.v),
+        token_eta=gradients.token_eta.sum((0, 1)),
+        lr=gradients.lr,
+        weights=[weight],
+        biases=[bias],
+        ln_w=gradients.ln_w.sum(0),
+        ln_b=gradients.ln_b.sum(0),
+    )
 
 
 def _read(
     loop: InnerLoop,
     family: Family,
-    span: tuple[int, int],
+    span: Span,
     start: State,
-    end: State,
     output: Tensor | None,
     kept: Tensor | None,
-) -> None:
-    """Launch the forward kernel over a span; `output` and `kept` are those of all tokens."""
-    cut = slice(*span)
-    q, k, v, lr = _tokens(loop, cut)
-    batch, tokens, heads, dim = q.shape
+) -> State:
+    """Launch the forward kernel over a span, for the state at its end.
+
+    `output` and `kept` are those of all tokens.
+    """
+    end, cut = _new_state(loop), slice(*span)
+    first, lr = _first(loop), loop.lr[:, cut]
+    batch, tokens, heads = lr.shape
+    all_tokens, dim = loop.q.shape[1], loop.q.shape[3]
+    out, g = (loop.q if x is None else x[:, cut] for x in (output, kept))
     family.forward[(batch * heads,)](
-        *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, *start),
-        *(q if x is None else x[:, cut] for x in (output, kept)),
-        *end,
-        *(tokens, heads, loop.eps, *start.batch_strides()),
-        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
-        *(loop.q.shape[1] * heads * dim, heads * dim),
+        *(_inputs(loop, cut), lr, Start(start, _count(start), first, _count(first))),
+        *(out, g, end, tokens, heads, loop.eps, *lr.stride()),
+        *(all_tokens * heads * dim, heads * dim),
         ANSWER=output is not None,
         KEEP=kept is not None,
         **family.options(loop, forward=True),
     )
+    return end
 
 
 def _read_back(
     loop: InnerLoop,
     family: Family,
-    span: tuple[int, int],
+    span: Span,
     state: State,
     kept: Tensor,
     d_out: Tensor,
-    gradients: _Gradients,
+    gradients: Gradients,
 ) -> None:
     """Launch the backward kernel over a span: `state` and `gradients` go from its end to its start.
 
     `kept`, `d_out` and the gradients of tokens are those of all tokens, in one layout.
     """
     cut = slice(*span)
-    q, k, v, lr = _tokens(loop, cut)
-    d_lr = gradients.lr[:, cut]
-    batch, tokens, heads, _ = q.shape
+    lr = loop.lr[:, cut]
+    batch, tokens, heads = lr.shape
+    of_span = {name: getattr(gradients, name)[:, cut] for name in ("q", "k", "v", "lr")}
     family.backward[(batch * heads,)](
-        *(q, k, v, lr, loop.token_eta, loop.ln_w, loop.ln_b, kept[:, cut], d_out[:, cut]),
-        *(*state, *gradients.state, gradients.token_eta, gradients.ln_w, gradients.ln_b),
-        *(x[:, cut] for x in (gradients.q, gradients.k, gradients.v)),
-        *(d_lr, tokens, heads, loop.eps),
-        *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *lr.stride()),
-        *(*d_out.stride()[:2], *d_lr.stride()[:2]),
+        *(_inputs(loop, cut), lr, kept[:, cut], d_out[:, cut], state),
+        *(gradients._replace(**of_span), tokens, heads, loop.eps),
+        *(*lr.stride(), *d_out.stride()[:2]),
         **family.options(loop, forward=False),
     )
 
 
-def _tokens(loop: InnerLoop, cut: slice) -> list[Tensor]:
-    """q, k, v with the features of a token next to each other, and lr."""
-    tokens = (x[:, cut] for x in (loop.q, loop.k, loop.v))
-    return [*(x if x.stride(3) == 1 else x.contiguous() for x in tokens), loop.lr[:, cut]]
+def _inputs(loop: InnerLoop, cut: slice) -> Inputs:
+    q, k, v = (Strided.of(x[:, cut]) for x in (loop.q, loop.k, loop.v))
+    return Inputs(q, k, v, loop.token_eta, loop.ln_w, loop.ln_b)
 
 
-def _start(loop: InnerLoop) -> State:
+def _first(loop: InnerLoop) -> State:
+    """The state that the sequence starts from."""
     return State(*(x[0].contiguous() for x in (loop.parameters.weights, loop.parameters.biases)))
+
+
+def _count(state: State) -> int:
+    """Models in a state: B H, or H if the sequences share them."""
+    return state.bias[..., 0].numel()
 
 
 def _new_state(loop: InnerLoop) -> State:

@@ -12,95 +12,38 @@ so that token j gets dg_j = lr_j (k_j R + r) and dk_j = lr_j R g_j besides what 
 import triton
 import triton.language as tl
 
-from ttt_kernels.gpu.tiles import (
+from ttt_kernels.gpu.arguments import Gradients, Inputs, State, first_tokens
+from ttt_kernels.gpu.normalization import (
     centered_gradient,
     layer_norm,
+    token_inner_gradient_backward,
+)
+from ttt_kernels.gpu.tiles import (
     load_features,
-    load_state,
+    load_model,
+    load_norm,
     store_features,
-    store_tile,
+    store_model,
+    store_norm,
 )
 
 
-@triton.jit
-def inner_backward(
-    u: tl.tensor,
-    g: tl.tensor,
-    x: tl.tensor,
-    rstd: tl.tensor,
-    target: tl.tensor,
-    gamma: tl.tensor,
-    beta: tl.tensor,
-    columns: tl.tensor,
-    dim: tl.constexpr,
-) -> tuple[tl.tensor, ...]:
-    """Second derivative of 0.5 ||LN(z) - target||^2: what a gradient u at g = dloss/dz does.
-
-    Args:
-        u: gradient at g, (D,).
-        g: the gradient of the inner loss at z, (D,).
-        x: the normalized z, (D,).
-        rstd: 1 / sqrt(var + eps) of z.
-        target: v - k, (D,).
-        gamma: weight of the layer norm, (D,).
-        beta: its bias, (D,).
-        columns: indices, (D,).
-        dim: features that are not padding, constexpr.
-
-    Returns:
-        Gradients at z, at LN(z) - target, and at gamma, (D,) each.
-    """
-    e = gamma * x + beta - target
-    mean_ux = tl.sum(u * x, 0) / dim
-    mean_ax = tl.sum(e * gamma * x, 0) / dim
-    da = tl.where(columns < dim, (u - tl.sum(u, 0) / dim - x * mean_ux) * rstd, 0.0)
-    de = da * gamma
-    dx = de * gamma - rstd * (u * mean_ax + e * gamma * mean_ux)
-    dz = centered_gradient(dx, x, rstd, columns, dim) - x * (rstd * tl.sum(u * g, 0) / dim)
-    return dz, de, da * e + de * x
-
-
-@triton.jit(do_not_specialize=["tokens", "lr_b", "d_lr_b"])  # a new length is no new kernel
+@triton.jit(do_not_specialize=["tokens", "lr_b"])  # a new length is no new kernel
 def naive_backward(
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
+    inputs: Inputs,
     lr: tl.tensor,
-    token_eta: tl.tensor,
-    ln_w: tl.tensor,
-    ln_b: tl.tensor,
     kept: tl.tensor,
     d_out: tl.tensor,
-    weight: tl.tensor,
-    bias: tl.tensor,
-    d_weight: tl.tensor,
-    d_bias: tl.tensor,
-    d_token_eta: tl.tensor,
-    d_ln_w: tl.tensor,
-    d_ln_b: tl.tensor,
-    dq: tl.tensor,
-    dk: tl.tensor,
-    dv: tl.tensor,
-    d_lr: tl.tensor,
+    state: State,
+    gradients: Gradients,
     tokens: tl.tensor,
     heads: tl.tensor,
     eps: tl.tensor,
-    q_b: tl.tensor,
-    q_t: tl.tensor,
-    q_h: tl.tensor,
-    k_b: tl.tensor,
-    k_t: tl.tensor,
-    k_h: tl.tensor,
-    v_b: tl.tensor,
-    v_t: tl.tensor,
-    v_h: tl.tensor,
     lr_b: tl.tensor,
     lr_t: tl.tensor,
     lr_h: tl.tensor,
     out_b: tl.tensor,
     out_t: tl.tensor,
-    d_lr_b: tl.tensor,
-    d_lr_t: tl.tensor,
     M: tl.constexpr,
     D: tl.constexpr,
     M_PAD: tl.constexpr,
@@ -110,26 +53,18 @@ def naive_backward(
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads
     rows, columns = tl.arange(0, M_PAD), tl.arange(0, D_PAD)
-    gamma = load_features(ln_w + head * D, columns, D)
-    beta = load_features(ln_b + head * D, columns, D)
-    weight += program * D * D
-    bias += program * D
-    d_weight += program * D * D
-    d_bias += program * D
-    d_ln_w += program * D
-    d_ln_b += program * D
-    d_token_eta += program * M
-    W, b = load_state(weight, columns, D), load_features(bias, columns, D)
-    dW, db = load_state(d_weight, columns, D), load_features(d_bias, columns, D)
-    dgamma, dbeta = load_features(d_ln_w, columns, D), load_features(d_ln_b, columns, D)
+    gamma, beta = load_norm(inputs, head, columns, D)
+    W, b = load_model(state, program, columns, D)
+    dW, db = load_model(gradients.state, program, columns, D)
+    dgamma, dbeta = load_norm(gradients, program, columns, D)
+    token_eta, d_token_eta = inputs.token_eta, gradients.token_eta + program * M
     last_eta = tl.load(token_eta + M - 1)
     detas = tl.load(d_token_eta + rows, mask=rows < M, other=0.0)
-    q += batch * q_b + head * q_h
-    k += batch * k_b + head * k_h
-    v += batch * v_b + head * v_h
+    q, k, v = first_tokens(inputs, batch, head)
+    q_t, k_t, v_t = inputs.q.token, inputs.k.token, inputs.v.token
     lr += batch * lr_b + head * lr_h
-    d_lr += batch * d_lr_b + head
     at_head = batch * out_b + head * D
+    d_lr = gradients.lr + at_head // D
     mini_batches = tl.cdiv(tokens, M)
     for step in range(mini_batches):
         first = (mini_batches - 1 - step) * M
@@ -167,7 +102,9 @@ def naive_backward(
             dzb = centered_gradient(dy * gamma, x, rstd, columns, D)
             dgamma += dy * x
             dbeta += dy
-            store_features(dq + here, dy + tl.sum((W - eta * G) * dzb[None, :], 1), columns, D)
+            store_features(
+                gradients.q + here, dy + tl.sum((W - eta * G) * dzb[None, :], 1), columns, D
+            )
             detas -= tl.where(rows == i, tl.sum((taken + taken_b) * dzb, 0), 0.0)
             dW += xq[:, None] * dzb[None, :]
             db += dzb
@@ -176,24 +113,21 @@ def naive_backward(
 
             # the inner layer norm and loss
             h = tl.sum(xk[:, None] * R, 0) + r
-            tl.store(d_lr + at * d_lr_t, tl.sum(h * g, 0))
+            tl.store(d_lr + at * heads, tl.sum(h * g, 0))
             x, rstd = layer_norm(tl.sum(xk[:, None] * W, 0) + b, columns, D, eps)
-            dz, de, to_gamma = inner_backward(
+            dz, de, to_gamma = token_inner_gradient_backward(
                 rate * h, g, x, rstd, xv - xk, gamma, beta, columns, D
             )
             dgamma += to_gamma
             dbeta += de
             d_key = de + tl.sum(W * dz[None, :] + rate * R * g[None, :], 1)
-            store_features(dk + here, d_key, columns, D)
-            store_features(dv + here, -de, columns, D)
+            store_features(gradients.k + here, d_key, columns, D)
+            store_features(gradients.v + here, -de, columns, D)
             dW += xk[:, None] * dz[None, :]
             db += dz
             G -= xk[:, None] * (rate * g)[None, :]
             G_b -= rate * g
-    store_tile(weight, W, columns, columns, D, D, D)
-    store_features(bias, b, columns, D)
-    store_tile(d_weight, dW, columns, columns, D, D, D)
-    store_features(d_bias, db, columns, D)
-    store_features(d_ln_w, dgamma, columns, D)
-    store_features(d_ln_b, dbeta, columns, D)
+    store_model(state, program, W, b, columns, D)
+    store_model(gradients.state, program, dW, db, columns, D)
+    store_norm(gradients, program, dgamma, dbeta, columns, D)
     tl.store(d_token_eta + rows, detas, mask=rows < M)

@@ -13,45 +13,22 @@ does about three times the work of the dual form, and none of it needs padding t
 import triton
 import triton.language as tl
 
-from ttt_kernels.gpu.tiles import (
-    centered_gradient,
-    layer_norm,
-    load_features,
-    load_state,
-    store_features,
-    store_tile,
-)
+from ttt_kernels.gpu.arguments import Inputs, Start, State, first_tokens
+from ttt_kernels.gpu.normalization import layer_norm, token_inner_gradient
+from ttt_kernels.gpu.tiles import load_features, load_model, load_norm, store_features, store_model
 
 
 @triton.jit(do_not_specialize=["tokens", "lr_b"])  # a new length is no new kernel
 def naive_forward(
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
+    inputs: Inputs,
     lr: tl.tensor,
-    token_eta: tl.tensor,
-    ln_w: tl.tensor,
-    ln_b: tl.tensor,
-    start_weight: tl.tensor,
-    start_bias: tl.tensor,
+    start: Start,
     out: tl.tensor,
     kept: tl.tensor,
-    end_weight: tl.tensor,
-    end_bias: tl.tensor,
+    end: State,
     tokens: tl.tensor,
     heads: tl.tensor,
     eps: tl.tensor,
-    weight_b: tl.tensor,
-    bias_b: tl.tensor,
-    q_b: tl.tensor,
-    q_t: tl.tensor,
-    q_h: tl.tensor,
-    k_b: tl.tensor,
-    k_t: tl.tensor,
-    k_h: tl.tensor,
-    v_b: tl.tensor,
-    v_t: tl.tensor,
-    v_h: tl.tensor,
     lr_b: tl.tensor,
     lr_t: tl.tensor,
     lr_h: tl.tensor,
@@ -67,13 +44,9 @@ def naive_forward(
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads
     columns = tl.arange(0, D_PAD)
-    gamma = load_features(ln_w + head * D, columns, D)
-    beta = load_features(ln_b + head * D, columns, D)
-    W = load_state(start_weight + batch * weight_b + head * D * D, columns, D)
-    b = load_features(start_bias + batch * bias_b + head * D, columns, D)
-    q += batch * q_b + head * q_h
-    k += batch * k_b + head * k_h
-    v += batch * v_b + head * v_h
+    gamma, beta = load_norm(inputs, head, columns, D)
+    W, b = load_model(start.state, program % start.count, columns, D)
+    q, k, v = first_tokens(inputs, batch, head)
     lr += batch * lr_b + head * lr_h
     out += batch * out_b + head * D
     kept += batch * out_b + head * D
@@ -83,25 +56,23 @@ def naive_forward(
         G_b = tl.zeros([D_PAD], tl.float32)
         for i in range(count):
             at = first + i
-            xk = load_features(k + at * k_t, columns, D)
-            xv = load_features(v + at * v_t, columns, D)
-            x, rstd = layer_norm(tl.sum(xk[:, None] * W, 0) + b, columns, D, eps)
-            a = (gamma * x + beta - (xv - xk)) * gamma
-            g = centered_gradient(a, x, rstd, columns, D)
+            xk = load_features(k + at * inputs.k.token, columns, D)
+            xv = load_features(v + at * inputs.v.token, columns, D)
+            z = tl.sum(xk[:, None] * W, 0) + b
+            g = token_inner_gradient(z, xv - xk, gamma, beta, columns, D, eps)
             learned = tl.load(lr + at * lr_t) * g
             G += xk[:, None] * learned[None, :]
             G_b += learned
             if KEEP:
                 store_features(kept + at * out_t, g, columns, D)
             if ANSWER:
-                eta = tl.load(token_eta + i)
-                xq = load_features(q + at * q_t, columns, D)
+                eta = tl.load(inputs.token_eta + i)
+                xq = load_features(q + at * inputs.q.token, columns, D)
                 zb = tl.sum(xq[:, None] * (W - eta * G), 0) + b - eta * G_b
                 x, _ = layer_norm(zb, columns, D, eps)
                 store_features(out + at * out_t, xq + gamma * x + beta, columns, D)
         if count == M:
-            last_eta = tl.load(token_eta + M - 1)
+            last_eta = tl.load(inputs.token_eta + M - 1)
             W -= last_eta * G
             b -= last_eta * G_b
-    store_tile(end_weight + program * D * D, W, columns, columns, D, D, D)
-    store_features(end_bias + program * D, b, columns, D)
+    store_model(end, program, W, b, columns, D)

@@ -20,50 +20,55 @@ dtype of the tokens.
 import triton
 import triton.language as tl
 
+from ttt_kernels.gpu.arguments import Inputs, Start, State, first_tokens
+from ttt_kernels.gpu.normalization import inner_gradient, normalized
 from ttt_kernels.gpu.tiles import (
-    centered,
-    inner_gradient,
-    load_features,
-    load_state,
+    load_centered,
+    load_norm,
     load_tile,
     masked_rates,
-    normalized,
-    row_mean,
+    store_centered,
     store_tile,
     tile_at,
-    tile_count,
+    tile_end,
 )
+
+
+@triton.jit
+def answers(
+    xq: tl.tensor,
+    Wo: tl.tensor,
+    b: tl.tensor,
+    P: tl.tensor,
+    go: tl.tensor,
+    etas: tl.tensor,
+    Go: tl.tensor | None,
+    G_b: tl.tensor,
+    PRECISION: tl.constexpr,
+) -> tuple[tl.tensor, ...]:
+    """What the inner model answers, before the layer norm: zb, and q G + G_b.
+
+    Where nothing waits Go is None, and the second 0.
+    """
+    zb = tl.dot(xq, Wo, input_precision=PRECISION) + b[None, :]
+    taken = 0.0
+    if Go is not None:
+        taken = tl.dot(xq, Go, input_precision=PRECISION) + G_b[None, :]
+        zb -= etas[:, None] * taken
+    return zb - tl.dot(P, go, input_precision=PRECISION), taken
 
 
 @triton.jit(do_not_specialize=["tokens", "lr_b"])  # a new length is no new kernel
 def tile_forward(
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
+    inputs: Inputs,
     lr: tl.tensor,
-    token_eta: tl.tensor,
-    ln_w: tl.tensor,
-    ln_b: tl.tensor,
-    start_weight: tl.tensor,
-    start_bias: tl.tensor,
+    start: Start,
     out: tl.tensor,
     kept: tl.tensor,
-    end_weight: tl.tensor,
-    end_bias: tl.tensor,
+    end: State,
     tokens: tl.tensor,
     heads: tl.tensor,
     eps: tl.tensor,
-    weight_b: tl.tensor,
-    bias_b: tl.tensor,
-    q_b: tl.tensor,
-    q_t: tl.tensor,
-    q_h: tl.tensor,
-    k_b: tl.tensor,
-    k_t: tl.tensor,
-    k_h: tl.tensor,
-    v_b: tl.tensor,
-    v_t: tl.tensor,
-    v_h: tl.tensor,
     lr_b: tl.tensor,
     lr_t: tl.tensor,
     lr_h: tl.tensor,
@@ -80,45 +85,30 @@ def tile_forward(
     """Read all tokens of one sequence and head.
 
     Tensors:
-        q: queries, (B, T, H, D) by the strides q_b, q_t, q_h and 1.
-        k: keys.
-        v: values.
-        lr: learned step sizes, (B, T, H) by strides.
-        token_eta: (M,).
-        ln_w: (H, D).
-        ln_b: (H, D).
-        start_weight: (H, D, D), or (B, H, D, D) with a batch stride.
-        start_bias: (H, D) or (B, H, D).
-        out: (B, T, H, D) by out_b, out_t, D and 1; written if ANSWER.
+        lr: learned step sizes, (B, T, H) by lr_b, lr_t and lr_h.
+        out: the answers, (B, T, H, D) by out_b, out_t, D and 1; written if ANSWER.
         kept: g in the dtype and layout of `out`, for the backward pass; written if KEEP.
-        end_weight: the state after the last complete mini-batch, (B, H, D, D).
-        end_bias: (B, H, D).
+        end: the state after the last complete mini-batch, written; one for each sequence.
     """
     program = tl.program_id(0).to(tl.int64)
     batch, head = program // heads, program % heads
     several: tl.constexpr = M > ROWS
     rows, columns = tl.arange(0, ROWS), tl.arange(0, D_PAD)
-    operand = q.dtype.element_ty
-    gamma, beta = (
-        load_features(ln_w + head * D, columns, D),
-        load_features(ln_b + head * D, columns, D),
-    )
+    operand = inputs.q.pointer.dtype.element_ty
+    gamma, beta = load_norm(inputs, head, columns, D)
+    token_eta = inputs.token_eta
     etas = tl.load(token_eta + rows, mask=rows < M, other=0.0)
     last_eta = tl.load(token_eta + M - 1)
-    start_weight += batch * weight_b + head * D * D
-    start_bias += batch * bias_b + head * D
-    W, b = centered(
-        load_state(start_weight, columns, D), load_features(start_bias, columns, D), columns, D
-    )
-    q += batch * q_b + head * q_h
-    k += batch * k_b + head * k_h
-    v += batch * v_b + head * v_h
+    W, b = load_centered(start, program, columns, D)
+    q, k, v = first_tokens(inputs, batch, head)
+    q_t, k_t, v_t = inputs.q.token, inputs.k.token, inputs.v.token
     lr += batch * lr_b + head * lr_h
     out += batch * out_b + head * D
     kept += batch * out_b + head * D
     if several:
         G, G_b = tl.zeros([D_PAD, D_PAD], tl.float32), tl.zeros([D_PAD], tl.float32)
-    for tile in tl.range(0, tile_count(tokens, M, ROWS), disable_licm=True):
+    STEP: tl.constexpr = 1 if several else M
+    for tile in tl.range(0, tile_end(tokens, M, ROWS), STEP, disable_licm=True):
         # offsets of 32 bits: whoever launches sees to it that a launch has no more tokens
         first, position, count, complete = tile_at(tile, tokens, M, ROWS)
         xk = load_tile(k + first * k_t, rows, columns, k_t, count, D).to(operand)
@@ -141,24 +131,17 @@ def tile_forward(
                 b -= last_eta * G_b
                 G, G_b = tl.zeros_like(G), tl.zeros_like(G_b)
         else:
+            Go, Go_b = None, None
             W -= tl.dot(tl.trans(xk), learned, input_precision=PRECISION)
             b -= tl.sum(learned.to(tl.float32), 0)
         if KEEP:
             store_tile(kept + first * out_t, go, rows, columns, out_t, count, D)
         if ANSWER:
             xq = load_tile(q + first * q_t, rows, columns, q_t, count, D)
-            zb = tl.dot(xq, Wo, input_precision=PRECISION) + bo[None, :]
-            if several:
-                taken = tl.dot(xq, Go, input_precision=PRECISION) + Go_b[None, :]
-                zb -= etas[:, None] * taken
             scores = tl.dot(xq, tl.trans(xk), input_precision=PRECISION)
             P = masked_rates(etas, rates) * (1.0 + scores)
-            zb -= tl.dot(P.to(operand), go, input_precision=PRECISION)
+            zb, _ = answers(xq, Wo, bo, P.to(operand), go, etas, Go, Go_b, PRECISION)
             x, _ = normalized(zb, D, eps)
             answer = xq.to(tl.float32) + gamma[None, :] * x + beta[None, :]
             store_tile(out + first * out_t, answer, rows, columns, out_t, count, D)
-    # the mean over outputs, which nothing has changed
-    W += row_mean(load_state(start_weight, columns, D), D)[:, None]
-    b += tl.sum(load_features(start_bias, columns, D), 0) / D
-    store_tile(end_weight + program * D * D, W, columns, columns, D, D, D)
-    tl.store(end_bias + program * D + columns, b, mask=columns < D)
+    store_centered(end, program, W, b, start, columns, D)

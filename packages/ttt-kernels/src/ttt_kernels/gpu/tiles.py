@@ -9,10 +9,18 @@ of zero.
 import triton
 import triton.language as tl
 
+from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State
+
 
 @triton.jit
-def tile_count(tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr) -> tl.tensor:
-    """Tiles of `rows` tokens that `tokens` in mini-batches of `size` are read in."""
+def tile_end(tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr) -> tl.tensor:
+    """Where the numbers of tiles end: tiles of `rows` tokens, in mini-batches of `size`.
+
+    Where a mini-batch is one tile, its number is its first token, and a loop goes in steps of
+    `size`: nothing is left to compute. Otherwise tiles are counted.
+    """
+    if size <= rows:
+        return tokens
     return tokens // size * tl.cdiv(size, rows) + tl.cdiv(tokens % size, rows)
 
 
@@ -20,15 +28,15 @@ def tile_count(tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr) -> tl.
 def tile_at(
     tile: tl.tensor, tokens: tl.tensor, size: tl.constexpr, rows: tl.constexpr
 ) -> tuple[tl.tensor, ...]:
-    """Where a tile lies: no tile reaches over the end of a mini-batch.
+    """Where a tile lies, by its number: none reaches over the end of a mini-batch.
 
     Returns:
         Its first token, the place of that in its mini-batch, how many tokens the tile has, and
         whether its mini-batch is complete.
     """
     if size <= rows:
-        count = tl.minimum(size, tokens - tile * size)
-        return tile * size, 0, count, count == size
+        count = tl.minimum(size, tokens - tile)
+        return tile, 0, count, count == size
     tiles: tl.constexpr = tl.cdiv(size, rows)
     start = tile // tiles * size
     position = tile % tiles * rows
@@ -89,6 +97,29 @@ def load_state(pointer: tl.tensor, indices: tl.tensor, dim: tl.constexpr) -> tl.
 
 
 @triton.jit
+def load_model(
+    state: State, number: tl.tensor, indices: tl.tensor, dim: tl.constexpr
+) -> tuple[tl.tensor, ...]:
+    """Load one inner model of a state, (D, D) and (D,), by its number in the order of memory."""
+    W = load_state(state.weight + number * dim * dim, indices, dim)
+    return W, load_features(state.bias + number * dim, indices, dim)
+
+
+@triton.jit
+def store_model(
+    state: State,
+    number: tl.tensor,
+    W: tl.tensor,
+    b: tl.tensor,
+    indices: tl.tensor,
+    dim: tl.constexpr,
+) -> None:
+    """Store what `load_model` would load."""
+    store_tile(state.weight + number * dim * dim, W, indices, indices, dim, dim, dim)
+    store_features(state.bias + number * dim, b, indices, dim)
+
+
+@triton.jit
 def load_features(pointer: tl.tensor, indices: tl.tensor, dim: tl.constexpr) -> tl.tensor:
     """Load a vector of `dim` features as float32, zeros beyond."""
     return tl.load(pointer + indices, mask=indices < dim, other=0.0).to(tl.float32)
@@ -100,6 +131,37 @@ def store_features(
 ) -> None:
     """Store what `load_features` would load, in the dtype of the pointer."""
     tl.store(pointer + indices, vector.to(pointer.dtype.element_ty), mask=indices < dim)
+
+
+@triton.jit
+def load_norm(
+    tensors: Inputs | Gradients, number: tl.tensor, indices: tl.tensor, dim: tl.constexpr
+) -> tuple[tl.tensor, ...]:
+    """Load weight and bias of a layer norm, or gradients of them, (D,), by number in memory."""
+    weight = load_features(tensors.ln_w + number * dim, indices, dim)
+    return weight, load_features(tensors.ln_b + number * dim, indices, dim)
+
+
+@triton.jit
+def store_norm(
+    tensors: Gradients,
+    number: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    indices: tl.tensor,
+    dim: tl.constexpr,
+) -> None:
+    """Store what `load_norm` would load."""
+    store_features(tensors.ln_w + number * dim, weight, indices, dim)
+    store_features(tensors.ln_b + number * dim, bias, indices, dim)
+
+
+@triton.jit
+def add_in_place(pointer: tl.tensor, value: tl.tensor, mask: tl.tensor | None = None) -> None:
+    """Add to what is in memory, where warps may hold copies of the same."""
+    value += tl.load(pointer, mask=mask)
+    tl.debug_barrier()  # all warps have read what is replaced
+    tl.store(pointer, value, mask=mask)
 
 
 @triton.jit
@@ -115,51 +177,52 @@ def row_mean(tile: tl.tensor, dim: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
-def centered(
-    weight: tl.tensor, bias: tl.tensor, indices: tl.tensor, dim: tl.constexpr
+def load_centered(
+    start: Start, program: tl.tensor, indices: tl.tensor, dim: tl.constexpr
 ) -> tuple[tl.tensor, ...]:
-    """Take the mean over the outputs off a state, (D_in, D_out) and (D_out,).
+    """Load where a program starts, without the mean over outputs that its first state has.
 
-    The layer norm behind it does not see that mean, and no update changes it: the gradient of a
-    layer norm has no mean itself. Off once, every z = k W + b has none, and two sums over
-    features fall out of each mini-batch.
+    The layer norm behind it does not see that mean, and but for rounding no update changes it: the
+    gradient of a layer norm has no mean itself. Off once, every z = k W + b has none, and two sums
+    over features fall out of each mini-batch.
+
+    A rounded update has a mean, and many have one that is not small against a small first state.
+    So each launch takes the same mean off, and the backward pass meets the numbers of the forward.
     """
+    W, b = load_model(start.state, program % start.count, indices, dim)
+    W0, b0 = load_model(start.first, program % start.first_count, indices, dim)
     inside = indices < dim
-    weight = tl.where(inside[None, :], weight - row_mean(weight, dim)[:, None], 0.0)
-    return weight, tl.where(inside, bias - tl.sum(bias, 0) / dim, 0.0)
+    W = tl.where(inside[None, :], W - row_mean(W0, dim)[:, None], 0.0)
+    return W, tl.where(inside, b - tl.sum(b0, 0) / dim, 0.0)
 
 
 @triton.jit
-def normalized(z: tl.tensor, dim: tl.constexpr, eps: tl.tensor) -> tuple[tl.tensor, ...]:
-    """Layer norm of a tile without mean: x = z / sqrt(var + eps) and 1 / sqrt(var + eps)."""
-    rstd = tl.rsqrt(row_mean(z * z, dim) + eps)
-    return z * rstd[:, None], rstd
+def store_centered(
+    end: State,
+    program: tl.tensor,
+    W: tl.tensor,
+    b: tl.tensor,
+    start: Start,
+    indices: tl.tensor,
+    dim: tl.constexpr,
+) -> None:
+    """Store where a program ends, with the mean that `load_centered` took off."""
+    W0, b0 = load_model(start.first, program % start.first_count, indices, dim)
+    W, b = W + row_mean(W0, dim)[:, None], b + tl.sum(b0, 0) / dim
+    store_model(end, program, W, b, indices, dim)
 
 
 @triton.jit
-def layer_norm(
-    z: tl.tensor, columns: tl.tensor, dim: tl.constexpr, eps: tl.tensor
-) -> tuple[tl.tensor, ...]:
-    """X = (z - mean) / sqrt(var + eps) of one vector, padded features zero, and 1 / sqrt(...)."""
-    z = tl.where(columns < dim, z - tl.sum(z, 0) / dim, 0.0)
-    rstd = tl.rsqrt(tl.sum(z * z, 0) / dim + eps)
-    return z * rstd, rstd
-
-
-@triton.jit
-def centered_gradient(
-    a: tl.tensor, x: tl.tensor, rstd: tl.tensor, columns: tl.tensor, dim: tl.constexpr
-) -> tl.tensor:
-    """Gradient of a layer norm at its input, a being that at x: (a - mean a - x mean(a x)) rstd."""
-    g = (a - tl.sum(a, 0) / dim - x * (tl.sum(a * x, 0) / dim)) * rstd
-    return tl.where(columns < dim, g, 0.0)
+def lower_triangle(matrix: tl.tensor) -> tl.tensor:
+    """Set to zero what is above the diagonal, (M, M)."""
+    rows = tl.arange(0, matrix.shape[0])
+    return tl.where(rows[:, None] >= rows[None, :], matrix, 0.0)
 
 
 @triton.jit
 def masked_rates(token_eta: tl.tensor, lr: tl.tensor) -> tl.tensor:
     """Eta of the dual form: token_eta_i * lr_j for j <= i, else 0, (M, M)."""
-    rows = tl.arange(0, token_eta.shape[0])
-    return tl.where(rows[:, None] >= rows[None, :], token_eta[:, None] * lr[None, :], 0.0)
+    return lower_triangle(token_eta[:, None] * lr[None, :])
 
 
 @triton.jit
@@ -191,31 +254,3 @@ def sum_of_five(
 ) -> tuple[tl.tensor, ...]:
     """As `sum_of_two`."""
     return a0 + a1, b0 + b1, c0 + c1, d0 + d1, e0 + e1
-
-
-@triton.jit
-def inner_gradient(
-    z: tl.tensor,
-    target: tl.tensor,
-    gamma: tl.tensor,
-    beta: tl.tensor,
-    columns: tl.tensor,
-    dim: tl.constexpr,
-    eps: tl.tensor,
-) -> tl.tensor:
-    """Gradient of 0.5 ||LN(z) - target||^2 at z, (M, D), for a z without mean.
-
-    Args:
-        z: (M, D).
-        target: v - k, (M, D).
-        gamma: weight of the layer norm, (D,), zero where padded.
-        beta: bias of the layer norm, (D,).
-        columns: indices of the features, (D,).
-        dim: features that are not padding, constexpr.
-        eps: added to the variance.
-    """
-    x, rstd = normalized(z, dim, eps)
-    a = (gamma[None, :] * x + beta[None, :] - target) * gamma[None, :]
-    sum_a, sum_ax = tl.reduce((a, a * x), 1, sum_of_two)
-    g = (a - (sum_a / dim)[:, None] - x * (sum_ax / dim)[:, None]) * rstd[:, None]
-    return without_padding(g, columns, dim)

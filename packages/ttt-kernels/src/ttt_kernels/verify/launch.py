@@ -72,6 +72,23 @@ def bind(kernel: Any, grid: Any, args: tuple[Any, ...], keywords: dict[str, Any]
     return Launch(kernel, (x, y, z), dict(bound.arguments), options)
 
 
+def items(name: str, value: tuple[Any, ...]) -> list[tuple[str, Any]]:
+    """What is in a tuple that a kernel is given, each with a name: `name.field` or `name[0]`."""
+    fields = getattr(value, "_fields", None)
+    if fields is None:
+        return [(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    return [(f"{name}.{field}", item) for field, item in zip(fields, value, strict=True)]
+
+
+def leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """An argument with its name; of a tuple, what is in it, however deep."""
+    if isinstance(value, tuple):
+        for each in items(name, value):
+            yield from leaves(*each)
+    else:
+        yield name, value
+
+
 _intercepting = 0
 
 

@@ -14,7 +14,7 @@ from ttt_kernels.verify.interpreter.builder import HardenedBuilder
 from ttt_kernels.verify.interpreter.language import interpreted_language
 from ttt_kernels.verify.interpreter.memory import Memory
 from ttt_kernels.verify.interpreter.rewrite import python_function
-from ttt_kernels.verify.launch import Launch, intercepted
+from ttt_kernels.verify.launch import Launch, intercepted, items
 from ttt_kernels.verify.targets import find_target
 
 
@@ -91,8 +91,8 @@ def _constants(function: Any) -> set[str]:
 def _convert(name: str, value: Any, memory: Memory) -> Any:
     """Turn an argument into what the interpreted language works with."""
     if isinstance(value, tuple):
-        items = (_convert(f"{name}[{i}]", item, memory) for i, item in enumerate(value))
-        return stock._tuple_create(value, items)
+        converted = (_convert(*item, memory) for item in items(name, value))
+        return stock._tuple_create(value, converted)
     if isinstance(value, TensorDescriptor):
         _check_device(name, value.base)
         converted = stock._implicit_cvt(value)

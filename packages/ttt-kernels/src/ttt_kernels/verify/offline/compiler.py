@@ -38,8 +38,7 @@ class CompiledKernel:
         num_stages: depth of software pipelining that was asked for.
         shared_bytes: shared memory of a program.
         arguments: names of all that the kernel is called with, in order.
-        parameters: names of the arguments that the compiled code takes, in order; the others have
-            become constants.
+        parameters: names of what the compiled code takes, in order, as `Lowered.parameters`.
         folder: where every stage is kept, as `kernel.ttir`, `kernel.ptx`...
     """
 

@@ -18,7 +18,7 @@ from triton.compiler.errors import CompilationError
 from triton.runtime.jit import JITFunction
 
 from ttt_kernels.verify.errors import CompileError, LaunchError
-from ttt_kernels.verify.launch import Launch
+from ttt_kernels.verify.launch import Launch, leaves
 from ttt_kernels.verify.targets import offline_driver
 
 
@@ -28,8 +28,8 @@ class Lowered:
 
     Attributes:
         text: the module.
-        parameters: names of the arguments that the compiled kernel takes, in order; the others
-            have become constants.
+        parameters: names of the arguments that the compiled kernel takes, in order, those in tuples
+            one by one; the others have become constants.
     """
 
     text: str
@@ -72,8 +72,19 @@ def lower(launch: Launch, target: GPUTarget) -> Lowered:
         except Exception as error:
             message = f"cannot compile `{launch.name}`: {_reason(error)}"
             raise CompileError(message, "".join(log)) from error
-        parameters = tuple(name for name, kind in signature.items() if kind != "constexpr")
-        return Lowered(str(module), parameters)
+        return Lowered(str(module), tuple(_parameters(launch, signature)))
+
+
+def _parameters(launch: Launch, signature: dict[str, Any]) -> Iterator[str]:
+    """Names of what has not become a constant; a constant tuple is one of the signature."""
+    for name, kind in signature.items():
+        if kind != "constexpr":
+            kinds = leaves(name, kind)
+            for (leaf, _), (_, each) in zip(
+                leaves(name, launch.arguments[name]), kinds, strict=True
+            ):
+                if each != "constexpr":
+                    yield leaf
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ttt_kernels.verify.errors import LaunchError, UnsupportedError
-from ttt_kernels.verify.launch import Launch, intercepted
+from ttt_kernels.verify.launch import Launch, intercepted, leaves
 from ttt_kernels.verify.offline.compiler import CompiledKernel, compile_launch
 from ttt_kernels.verify.ptx.counts import ExecutionCounts
 from ttt_kernels.verify.ptx.decode import Code, decode
@@ -68,12 +68,13 @@ def simulate(
         UnsupportedError: the simulator does not know an instruction.
         LaunchError: an argument is missing.
     """
-    values = dict(zip(kernel.arguments, args, strict=False)) | keywords
+    given = dict(zip(kernel.arguments, args, strict=False)) | keywords
+    values = dict(leaf for argument in given.items() for leaf in leaves(*argument))
     missing = [name for name in kernel.parameters if name not in values]
     if missing:
         raise LaunchError(f"cannot run `{kernel.name}`: no `{missing[0]}`")
-    given = {name: values[name] for name in kernel.parameters}
-    return execute_ptx(kernel.text("ptx"), kernel.shared_bytes, grid, given)
+    taken = {name: values[name] for name in kernel.parameters}
+    return execute_ptx(kernel.text("ptx"), kernel.shared_bytes, grid, taken)
 
 
 def execute_ptx(
