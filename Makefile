@@ -23,8 +23,8 @@ slow: env       ## the tests that take minutes: more kills, more characters
 gpu: env        ## test the kernels on a GPU, then time them
 	@scripts/gpu.sh $(bin)/python
 
-docs: env       ## every command of the documentation
-	@$(bin)/python -m pytest -q tests/test_docs.py
+docs: env       ## every command and example of the documentation
+	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2 --dist worksteal -m docs
 
 chaos: env      ## damage, kill and fill the disk, many times, and count
 	@scripts/chaos.sh $(bin)/python
@@ -44,7 +44,7 @@ type: env       ## type check
 layers: env     ## which package may import which
 	@$(bin)/lint-imports
 
-check: lint type layers test ## everything a change must pass
+check: lint type layers test docs ## everything a change must pass
 
 wheels-check: env ## build every wheel and install each alone into a clean environment
 	@$(bin)/python scripts/check_wheels.py $(WHEELS)
