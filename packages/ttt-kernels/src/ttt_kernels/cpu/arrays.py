@@ -50,7 +50,7 @@ def empty(shape: Listed[int], like: Tensor) -> Tensor:
     room = _take_room(length + _PAGE_BYTES)
     start = -room.ctypes.data % _PAGE_BYTES
     array = room[start : start + length].view(dtype).reshape(shape)
-    weakref.finalize(array, _give_room, room).atexit = False
+    weakref.finalize(array, _give_room, room)
     return torch.from_numpy(array)
 
 
