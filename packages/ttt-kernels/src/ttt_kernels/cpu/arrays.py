@@ -40,8 +40,7 @@ def empty(shape: Listed[int], like: Tensor) -> Tensor:
 
     For arrays of some megabytes NumPy asks for large pages, of which a few are touched here; torch
     would touch thousands of small ones, each at the price of hundreds of products. The system
-    clears what it gives, which took a tenth to a fifth of the time of TTT-Linear; so memory is used
-    again, once nobody has the tensor any more.
+    clears what it gives, every time; so memory is used again, once nobody has the tensor any more.
     """
     dtype = like.detach().numpy().dtype
     length = math.prod(shape) * dtype.itemsize
