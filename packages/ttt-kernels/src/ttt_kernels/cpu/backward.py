@@ -30,15 +30,14 @@ from ttt_kernels.cpu.tiles import (
     TOKEN_ETA,
     activate,
     activate_with_slopes,
-    by_feature,
     by_token,
     claim_tokens,
     load_mini_batch,
-    load_tokens,
+    load_features,
     next_of,
     rows_of,
     standardize,
-    store_tokens,
+    store_features,
     width_out,
 )
 from ttt_kernels.cpu.vector import load, prefetch, put, row, vector_length, zeros
@@ -226,15 +225,15 @@ def load_upstream(
     dim: int,
 ) -> None:
     """Load the gradient of the output of some tokens; none arrives at those that fill up."""
-    doutput, rows, tokens = tiles.single[DOUTPUT], tiles.by_token[OTHER], tiles.rows.shape[1]
-    load_tokens(
-        *(rows, 0, tokens, upstream.output, upstream.steps),
+    doutput, rows = tiles.single[DOUTPUT], tiles.by_token[OTHER]
+    load_features(
+        *(doutput, rows, upstream.output, upstream.steps),
         *(batch, head, start, count, following, dim),
     )
-    for i in range(count, tokens):
-        for c in range(rows.shape[0]):
-            put(rows[c], i, zeros(rows))
-    by_feature(doutput, rows, 0, dim)
+    for p in range(doutput.shape[0]):
+        for d in range(dim):
+            for lane in range(max(0, count - p * vector_length(doutput)), vector_length(doutput)):
+                doutput[p, d, lane] = 0
     tiles.rows[DRATES] = 0
 
 
@@ -312,15 +311,12 @@ def write_tokens(
     _, tokens, heads = gradients.lr.shape
     rows, dtargets = tiles.by_token[OTHER], tiles.single[DTARGETS]
     at, step = ((batch * tokens + start) * heads + head) * dim, heads * dim
-    by_token(rows, 0, tiles.single[DOUTPUT], dim)
-    store_tokens(gradients.q, at, step, rows, 0, count, dim)
-    by_token(rows, 0, tiles.layered[0, DINPUTS], dim)
-    store_tokens(gradients.k, at, step, rows, 0, count, dim)
+    store_features(gradients.q, at, step, rows, tiles.single[DOUTPUT], count, dim)
+    store_features(gradients.k, at, step, rows, tiles.layered[0, DINPUTS], count, dim)
     for p in range(dtargets.shape[0]):
         out = dtargets[p]
         for d in range(dim):
             put(out, d, zeros(out) - row(out, d))
-    by_token(rows, 0, dtargets, dim)
-    store_tokens(gradients.v, at, step, rows, 0, count, dim)
+    store_features(gradients.v, at, step, rows, dtargets, count, dim)
     for i in range(count):
         gradients.lr[batch, start + i, head] = tiles.rows[DRATES, i]

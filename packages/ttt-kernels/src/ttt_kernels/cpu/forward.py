@@ -33,7 +33,7 @@ from ttt_kernels.cpu.tiles import (
     number,
     rows_of,
     standardize,
-    store_tokens,
+    store_features,
     width_in,
     width_out,
 )
@@ -241,8 +241,7 @@ def write_output(
         normed = tiles.layered[tiles.layered.shape[0] - 1, ANSWERS, p]
         for d in range(dim):
             put(out, d, row(queries, d) + (row(normed, d) * spread(ln_w, d) + spread(ln_b, d)))
-    by_token(tiles.by_token[OTHER], 0, scaled, dim)
-    store_tokens(output, start, step, tiles.by_token[OTHER], 0, count, dim)
+    store_features(output, start, step, tiles.by_token[OTHER], scaled, count, dim)
 
 
 @jit

@@ -197,7 +197,10 @@ def flip(out: Any, square: Any) -> None:
     panels, _, vector = square.shape
     for p in range(panels):
         for other in range(panels):
-            transpose_square(out[other], p * vector, square[p], other * vector)
+            transpose_square(
+                *(out[other], p * vector * vector, vector),
+                *(square[p], other * vector * vector, vector),
+            )
 
 
 @jit

@@ -188,11 +188,10 @@ def load_mini_batch(
     q, k, v = sequence.steps[0], sequence.steps[1], sequence.steps[2]
     load_tokens(together, 0, tokens, sequence.q, q, batch, head, start, count, following, dim)
     load_tokens(together, tokens, tokens, sequence.k, k, batch, head, start, count, following, dim)
-    load_tokens(values, 0, tokens, sequence.v, v, batch, head, start, count, following, dim)
     targets, keys = tiles.single[TARGETS], tiles.layered[0, INPUTS]
     by_feature(tiles.layered[0, ANSWERS], together, 0, dim)
     by_feature(keys, together, tokens, dim)
-    by_feature(targets, values, 0, dim)
+    load_features(targets, values, sequence.v, v, batch, head, start, count, following, dim)
     subtract(targets, keys, dim)
     for j in range(tokens):
         inside = j < count
@@ -235,6 +234,46 @@ def load_tokens(
 
 
 @jit
+def load_features(
+    tile: Any,
+    room: Any,
+    source: Any,
+    steps: Any,
+    batch: int,
+    head: int,
+    start: int,
+    count: int,
+    following: Any,
+    dim: int,
+) -> None:
+    vector, tokens, line = vector_length(tile), tile.shape[0] * vector_length(tile), _LINE_BYTES // tile.itemsize
+    if count < tokens or dim % vector:
+        load_tokens(room, 0, tokens, source, steps, batch, head, start, count, following, dim)
+        by_feature(tile, room, 0, dim)
+        return
+    place, step = batch * steps[0] + start * steps[1] + head * steps[2], steps[1]
+    for p in range(tile.shape[0]):
+        for d in range(0, dim, vector):
+            transpose_square(tile[p], d * vector, vector, source, place + p * vector * step + d, step)
+    ahead = (following[0] - head) * steps[2] + (following[1] - start) * steps[1]
+    for i in range(tokens):
+        for d in range(0, dim, line):
+            prefetch(source, place + i * step + ahead + d)
+
+
+@jit
+def store_features(out: Any, start: int, step: int, room: Any, tile: Any, count: int, dim: int) -> None:
+    vector = vector_length(tile)
+    if count < tile.shape[0] * vector or dim % vector:
+        by_token(room, 0, tile, dim)
+        store_tokens(out, start, step, room, 0, count, dim)
+        return
+    for p in range(tile.shape[0]):
+        for d in range(0, dim, vector):
+            transpose_square(out, start + p * vector * step + d, step, tile[p], d * vector, vector)
+
+
+@jit
 def claim_tokens(out: Any, start: int, step: int, count: int, dim: int) -> None:
     """Ask for the memory that `store_tokens` will write; until it is near, a store is not done."""
     for i in range(count):
@@ -264,7 +303,10 @@ def by_feature(tile: Any, panels: Any, first: int, rows: int) -> None:
     vector = vector_length(tile)
     for p in range(tile.shape[0]):
         for c in range((rows + vector - 1) // vector):
-            transpose_square(tile[p], c * vector, panels[c], first + p * vector)
+            transpose_square(
+                *(tile[p], c * vector * vector, vector),
+                *(panels[c], (first + p * vector) * vector, vector),
+            )
 
 
 @jit
@@ -273,7 +315,10 @@ def by_token(panels: Any, first: int, tile: Any, rows: int) -> None:
     vector = vector_length(tile)
     for p in range(tile.shape[0]):
         for c in range((rows + vector - 1) // vector):
-            transpose_square(panels[c], first + p * vector, tile[p], c * vector)
+            transpose_square(
+                *(panels[c], (first + p * vector) * vector, vector),
+                *(tile[p], c * vector * vector, vector),
+            )
 
 
 @jit

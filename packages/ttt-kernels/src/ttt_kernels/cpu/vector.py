@@ -271,34 +271,59 @@ def root_of(typing_context: Any, vector: Any) -> Any:
 
 @intrinsic
 def transpose_square(
-    typing_context: Any, out: Any, out_row: Any, source: Any, source_row: Any
+    typing_context: Any,
+    out: Any,
+    out_at: Any,
+    out_step: Any,
+    source: Any,
+    source_at: Any,
+    source_step: Any,
 ) -> Any:
-    """Write the transpose of as many rows of a panel as a vector has lanes into another.
+    """Write the transpose of a square matrix, a vector wide.
+
+    Of both the number is given at which they start, and the numbers from one row to the next.
 
     Each pass swaps, in pairs of rows whose numbers differ in one bit, the lanes that differ in it.
+    The first pass is made by loading halves of rows, which is no work for the unit that shuffles.
     """
-    del typing_context, out_row, source_row
+    del typing_context
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        size, count = sig.args[0].dtype.bitwidth // 8, Vector(sig.args[0].dtype).count
+        kind, size = sig.args[0], sig.args[0].dtype.bitwidth // 8
+        out, out_at, out_step, source, source_at, source_step = args
+        count = Vector(kind.dtype).count
+        half = ir.VectorType(context.get_value_type(kind.dtype), count // 2)
 
-        def place(argument: int, number: int) -> Any:
-            index = builder.add(args[argument + 1], INDEX(number))
-            start = builder.mul(index, INDEX(count))
-            return _place(context, builder, sig.args[argument], args[argument], start)
+        def start_of(row: int, first: Any, step: Any) -> Any:
+            return builder.add(first, builder.mul(step, INDEX(row)))
 
-        rows = [builder.load(place(2, n), align=size) for n in range(count)]
+        def load_half(row: int, column: int) -> Any:
+            index = builder.add(start_of(row, source_at, source_step), INDEX(column))
+            spot = _place(context, builder, sig.args[3], source, index)
+            return builder.load(builder.bitcast(spot, half.as_pointer()), align=size)
+
         bit = count // 2
-        while bit:
+        rows = [
+            _join(builder, *(load_half(n % bit + row, n // bit * bit) for row in (0, bit)))
+            for n in range(count)
+        ]
+        while bit := bit // 2:
             for n in range(count):
                 if not n & bit:
                     rows[n], rows[n + bit] = _swap_lanes(builder, rows[n], rows[n + bit], bit)
-            bit //= 2
         for n, content in enumerate(rows):
-            builder.store(content, place(0, n), align=size)
+            spot = _place(context, builder, kind, out, start_of(n, out_at, out_step))
+            builder.store(content, spot, align=size)
         return context.get_dummy_value()
 
-    return types.void(out, types.intp, source, types.intp), emit
+    integer = types.intp
+    return types.void(out, integer, integer, source, integer, integer), emit
+
+
+def _join(builder: Any, low: Any, high: Any) -> Any:
+    count = 2 * low.type.count
+    order = ir.Constant(ir.VectorType(_LANE, count), list(range(count)))
+    return builder.shuffle_vector(low, high, order)
 
 
 def _swap_lanes(builder: Any, low: Any, high: Any, bit: int) -> tuple[Any, Any]:
