@@ -165,11 +165,11 @@ def test_a_value_that_is_no_number_shows_in_its_head_from_its_mini_batch_on_and_
     assert gradients.q.isnan().flatten(2).any(-1).any(1).equal(expected.any(1))
 
 
-def test_what_is_kept_is_a_gradient_and_a_scale_for_each_token_or_a_state_at_intervals() -> None:
+def test_what_is_kept_is_a_gradient_and_an_answer_for_each_token_or_a_state_at_intervals() -> None:
     x = make_inputs(batch=2, heads=3, tokens=70, head_dim=16, mini_batch_size=4)
     loop = loop_of(x, torch.float32)
     numbers = 2 * 3 * (16 * 16 + 16)
-    gradients = 2 * 3 * 68 * (16 + 1)
+    gradients = 2 * 3 * 68 * 2 * (16 + 1)  # each with its scale
     for interval, expected in ((None, gradients + numbers), (1, 17 * numbers), (5, 4 * numbers)):
         case = replace(loop, checkpoint_interval=interval)
         saved = CpuKernel().forward(case, save=True).saved

@@ -13,7 +13,8 @@ from ttt_kernels.cpu.forward import answer, descend, learn, write_output
 from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.state import load_head, make_states, pick, read_state, write_state
-from ttt_kernels.cpu.tiles import Model, load_mini_batch, number
+from ttt_kernels.cpu.tiles import Model, number
+from ttt_kernels.cpu.tokens import load_mini_batch
 from ttt_kernels.cpu.vector import load, root_of, store, vector_length
 
 
@@ -123,7 +124,7 @@ def adam_scan_back(
             load_mini_batch(sequence, tiles, batch, head, at, count, following)
             load_upstream(upstream, tiles, batch, head, at, count, following, model.dim)
             learn(tiles, state, sequence.eps, model)
-            recall(tiles, state, sequence.eps, sequence.token_eta, False, model)
+            recall(tiles, state, sequence.eps, sequence.token_eta, False, False, model)
             mini_batch_gradients(tiles, state, dstate, count, False, model)
             write_tokens(gradients, tiles, batch, head, at, count, model.dim)
             if count == size:

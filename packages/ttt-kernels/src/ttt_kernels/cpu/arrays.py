@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_kernels.cpu.tiles import Sequence
+from ttt_kernels.cpu.tiles import Sequence, aligned
+from ttt_kernels.cpu.vector import LINE_BYTES
 from ttt_kernels.kernel import InnerLoop
 
 _PAGE_BYTES = 1 << 21
@@ -36,7 +37,7 @@ def sequence_of(loop: InnerLoop) -> Sequence:
 
 
 def empty(shape: Listed[int], like: Tensor) -> Tensor:
-    """An empty tensor of the dtype of another, from the border of a large page on.
+    """An empty tensor of the dtype of another, from the border of a line on, or of a large page.
 
     For arrays of some megabytes NumPy asks for large pages, of which a few are touched here; torch
     would touch thousands of small ones, each at the price of hundreds of products. The system
@@ -45,10 +46,9 @@ def empty(shape: Listed[int], like: Tensor) -> Tensor:
     dtype = like.detach().numpy().dtype
     length = math.prod(shape) * dtype.itemsize
     if length < _PAGE_BYTES:
-        return torch.from_numpy(np.empty(shape, dtype))
+        return torch.from_numpy(aligned(np.empty(length + LINE_BYTES, np.uint8), shape, dtype))
     room = _take_room(length + _PAGE_BYTES)
-    start = -room.ctypes.data % _PAGE_BYTES
-    array = room[start : start + length].view(dtype).reshape(shape)
+    array = aligned(room, shape, dtype, _PAGE_BYTES)
     weakref.finalize(array, _give_room, room)
     return torch.from_numpy(array)
 

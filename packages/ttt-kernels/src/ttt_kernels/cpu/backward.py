@@ -8,7 +8,7 @@ again from one state to the next.
 
 from typing import Any, NamedTuple
 
-from ttt_kernels.cpu.forward import correct, descend, keep_gradients, learn, loss_gradient
+from ttt_kernels.cpu.forward import attend, correct, descend, keep_gradients, learn, loss_gradient
 from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.state import load_head, pick, push, read_state, write_state
@@ -30,15 +30,15 @@ from ttt_kernels.cpu.tiles import (
     TOKEN_ETA,
     activate,
     activate_with_slopes,
-    by_token,
-    claim_tokens,
-    load_mini_batch,
-    load_features,
-    next_of,
     rows_of,
     standardize,
-    store_features,
-    width_out,
+)
+from ttt_kernels.cpu.tokens import (
+    claim_tokens,
+    load_mini_batch,
+    load_tile,
+    next_of,
+    store_tile,
 )
 from ttt_kernels.cpu.vector import load, prefetch, put, row, vector_length, zeros
 
@@ -166,14 +166,14 @@ def read_group_back(
                 load_upstream(upstream, tiles, batch, head, at, count, following, model.dim)
                 state, dstate = pick(states[0], program - begin), pick(states[1], program - begin)
                 claim_gradients(gradients, batch, head, at, count, model.dim)
-                learned = count == size
+                learned, answered = count == size, False
                 if learned:
                     ahead = (following[0] - head) * kept.size
                     ahead += (following[1] - at) // size * kept[0].size
-                    load_gradients(kept[index - first], ahead, tiles, state, model)
+                    answered = load_gradients(kept[index - first], ahead, tiles, state, model)
                 else:
                     learn(tiles, state, sequence.eps, model)
-                recall(tiles, state, sequence.eps, sequence.token_eta, learned, model)
+                recall(tiles, state, sequence.eps, sequence.token_eta, learned, answered, model)
                 mini_batch_gradients(tiles, state, dstate, count, learned, model)
                 write_tokens(gradients, tiles, batch, head, at, count, model.dim)
             at -= size
@@ -197,7 +197,7 @@ def compute_again(
         following = head, (index + 1) * size
         load_mini_batch(sequence, tiles, batch, head, index * size, size, following)
         learn(tiles, state, sequence.eps, model)
-        keep_gradients(kept[index - first], tiles, model)
+        keep_gradients(kept[index - first], tiles, model, True)
         for layer in range(model.layers):
             descend(tiles, state, layer, -sequence.token_eta[size - 1], model)
 
@@ -226,62 +226,90 @@ def load_upstream(
 ) -> None:
     """Load the gradient of the output of some tokens; none arrives at those that fill up."""
     doutput, rows = tiles.single[DOUTPUT], tiles.by_token[OTHER]
-    load_features(
+    load_tile(
         *(doutput, rows, upstream.output, upstream.steps),
         *(batch, head, start, count, following, dim),
     )
-    for p in range(doutput.shape[0]):
-        for d in range(dim):
-            for lane in range(max(0, count - p * vector_length(doutput)), vector_length(doutput)):
-                doutput[p, d, lane] = 0
+    vector = vector_length(doutput)
+    for token in range(count, doutput.shape[0] * vector):
+        doutput[token // vector, :dim, token % vector] = 0
     tiles.rows[DRATES] = 0
 
 
 @jit
-def load_gradients(kept: Any, ahead: int, tiles: Any, state: Any, model: Any) -> None:
-    """Read what `forward.keep_gradients` wrote, and compute g_L; zeros into the padding.
+def load_gradients(kept: Any, ahead: int, tiles: Any, state: Any, model: Any) -> bool:
+    """Read what `forward.keep_gradients` wrote, and compute g_L; and the answers, if there are any.
 
-    What `learn` has left there, of another head, may be no number. What is read next lies `ahead`
-    numbers further.
+    What is read next lies `ahead` numbers further.
+
+    Returns:
+        Whether there are answers.
     """
-    first, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
-    for layer in range(model.layers):
-        width, last = width_out(model, layer), layer == model.layers - 1
-        tile = tiles.layered[layer + 1, INPUTS] if last else tiles.layered[layer, GRADIENTS]
-        for p in range(tile.shape[0]):
-            panel, lane = tile[p], p * vector
-            for o in range(width, rows_of(width)):
-                put(panel, o, zeros(panel))
-            if lane + vector <= size:
-                for o in range(width):
-                    put(panel, o, load(kept, (first + o) * size + lane))
-                    prefetch(kept, (first + o) * size + lane + ahead)
-            else:
-                for o in range(width):
-                    put(panel, o, zeros(panel))
-                    for j in range(lane, size):
-                        panel[o, j - lane] = kept[first + o, j]
-        first += width
-    tiles.rows[INVERSE_STD] = 0
-    for j in range(size):
-        tiles.rows[INVERSE_STD, j] = kept[first, j]
+    first = 0
+    for layer in range(model.layers - 1):
+        load_kept(kept, first, ahead, tiles.layered[layer, GRADIENTS], model.hidden)
+        first += model.hidden
+    first = load_standardized(kept, first, ahead, tiles, INPUTS, INVERSE_STD, model)
     loss_gradient(tiles, state, model)
+    answered = first < kept.shape[0]
+    if answered:
+        load_standardized(kept, first, ahead, tiles, ANSWERS, ANSWER_INVERSE_STD, model)
+    return answered
 
 
 @jit
-def recall(tiles: Any, state: Any, eps: Any, token_eta: Any, learned: bool, model: Any) -> None:
+def load_standardized(
+    kept: Any, first: int, ahead: int, tiles: Any, kind: int, inverse_std: int, model: Any
+) -> int:
+    """Read what `forward.keep_standardized` wrote."""
+    outputs = tiles.layered[model.layers, kind]
+    scales = tiles.rows[inverse_std].reshape((outputs.shape[0], 1, outputs.shape[2]))
+    load_kept(kept, first, ahead, outputs, model.dim)
+    load_kept(kept, first + model.dim, ahead, scales, 1)
+    return first + model.dim + 1
+
+
+@jit
+def load_kept(kept: Any, first: int, ahead: int, tile: Any, rows: int) -> None:
+    """Read what `forward.keep_tile` wrote, and zeros into the padding.
+
+    What `learn` has left there, of another head, may be no number.
+    """
+    size, vector = kept.shape[1], vector_length(tile)
+    for p in range(tile.shape[0]):
+        panel, lane = tile[p], p * vector
+        for o in range(rows):
+            at = (first + o) * size + lane
+            prefetch(kept, at + ahead)
+            if lane + vector <= size:
+                put(panel, o, load(kept, at))
+            else:
+                put(panel, o, zeros(panel))
+                for j in range(size - lane):
+                    panel[o, j] = kept[first + o, lane + j]
+        for o in range(rows, min(rows_of(rows), tile.shape[1])):
+            put(panel, o, zeros(panel))
+
+
+@jit
+def recall(
+    tiles: Any, state: Any, eps: Any, token_eta: Any, learned: bool, answered: bool, model: Any
+) -> None:
     """Undo the step of a mini-batch, if it is complete, and compute again what came of its g.
 
-    Of the keys all but z_L, which is at hand already.
+    Of the keys all but z_L, which is at hand already, and so y_L may be: `answered`.
     """
     last = model.layers - 1
     for layer in range(model.layers):
         if learned:
             descend(tiles, state, layer, token_eta[len(token_eta) - 1], model)
         z, y = tiles.layered[layer + 1, INPUTS], tiles.layered[layer + 1, ANSWERS]
+        bias, slopes = state.biases[layer], tiles.layered[layer, ANSWER_SLOPES]
+        attend(tiles, layer, model)
+        if layer == last and answered:
+            continue
         push(y, state.weights, layer, tiles.layered[layer, ANSWERS], model, True)
         correct(tiles, layer, model)
-        bias, slopes = state.biases[layer], tiles.layered[layer, ANSWER_SLOPES]
         if layer < last:
             push(z, state.weights, layer, tiles.layered[layer, INPUTS], model, True)
             own = tiles.layered[layer]
@@ -311,12 +339,12 @@ def write_tokens(
     _, tokens, heads = gradients.lr.shape
     rows, dtargets = tiles.by_token[OTHER], tiles.single[DTARGETS]
     at, step = ((batch * tokens + start) * heads + head) * dim, heads * dim
-    store_features(gradients.q, at, step, rows, tiles.single[DOUTPUT], count, dim)
-    store_features(gradients.k, at, step, rows, tiles.layered[0, DINPUTS], count, dim)
+    store_tile(gradients.q, at, step, tiles.single[DOUTPUT], rows, count, dim)
+    store_tile(gradients.k, at, step, tiles.layered[0, DINPUTS], rows, count, dim)
     for p in range(dtargets.shape[0]):
         out = dtargets[p]
         for d in range(dim):
             put(out, d, zeros(out) - row(out, d))
-    store_features(gradients.v, at, step, rows, dtargets, count, dim)
+    store_tile(gradients.v, at, step, dtargets, rows, count, dim)
     for i in range(count):
         gradients.lr[batch, start + i, head] = tiles.rows[DRATES, i]

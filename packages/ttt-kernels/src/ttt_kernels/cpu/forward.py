@@ -26,23 +26,21 @@ from ttt_kernels.cpu.tiles import (
     TOKENS,
     activate_with_slopes,
     by_token,
-    claim_tokens,
-    load_mini_batch,
     multiply_rows,
-    next_of,
     number,
     rows_of,
     standardize,
-    store_features,
     width_in,
     width_out,
 )
+from ttt_kernels.cpu.tokens import claim_tokens, load_mini_batch, next_of, store_tile
 from ttt_kernels.cpu.vector import (
     load,
     put,
     row,
     spread,
     store,
+    stream,
     totals_of,
     vector_length,
     zeros,
@@ -55,9 +53,9 @@ class Outputs(NamedTuple):
     Attributes:
         output: the numbers of (B, T, H, D).
         state: after the last complete mini-batch, (B, H, S); see `state`.
-        gradients: what g of every complete mini-batch comes from, (B, H, N, G, M) with
-            G = (L - 1) F + D + 1: g_1 to g_{L-1}, the standardized z_L and its 1 / std; N is 0 if
-            they are not wanted.
+        gradients: what g of every complete mini-batch comes from, and the answers, (B, H, N, G, M)
+            with G = (L - 1) F + 2 (D + 1): g_1 to g_{L-1}, the standardized z_L and its 1 / std,
+            the standardized y_L and its 1 / std; N is 0 if they are not wanted.
         kept: states every `interval` mini-batches, at least the first, (B, H, K, S); K is 0 if they
             are not wanted.
     """
@@ -138,7 +136,11 @@ def read_group(
             write_output(tiles, state, outputs.output, place, heads * model.dim, count, model.dim)
             if count == size:
                 if kept_gradients:
-                    keep_gradients(outputs.gradients[batch, head, index], tiles, model)
+                    kept = outputs.gradients[batch, head, index]
+                    after = keep_gradients(kept, tiles, model, False)
+                    keep_standardized(
+                        *(kept, after, tiles, ANSWERS, ANSWER_INVERSE_STD, model, False)
+                    )
                 for layer in range(model.layers):
                     descend(tiles, state, layer, -sequence.token_eta[size - 1], model)
 
@@ -191,6 +193,7 @@ def answer(tiles: Any, state: Any, eps: Any, model: Any) -> None:
     for layer in range(model.layers):
         y = tiles.layered[layer + 1, ANSWERS]
         push(y, state.weights, layer, tiles.layered[layer, ANSWERS], model, True)
+        attend(tiles, layer, model)
         correct(tiles, layer, model)
         if layer < last:
             bias = state.biases[layer]
@@ -204,8 +207,8 @@ def answer(tiles: Any, state: Any, eps: Any, model: Any) -> None:
 
 
 @jit
-def correct(tiles: Any, layer: int, model: Any) -> None:
-    """Turn q W of one layer into its answer but for the bias: q W - (eta * (1 + q x^T)) g."""
+def attend(tiles: Any, layer: int, model: Any) -> None:
+    """Compute 1 + q x^T of one layer, and that times -eta."""
     queries, keys = tiles.layered[layer, ANSWERS], tiles.layered[layer, INPUTS]
     attention, corrections = tiles.squares[ATTENTIONS, layer], tiles.squares[CORRECTIONS, layer]
     steps, rates = tiles.squares[STEPS, 0], tiles.rows[RATES]
@@ -222,6 +225,14 @@ def correct(tiles: Any, layer: int, model: Any) -> None:
             product = row(a, j) + one
             put(a, j, product)
             put(c, j, zeros(a) - product * row(s, j) * spread(rates, j))
+
+
+@jit
+def correct(tiles: Any, layer: int, model: Any) -> None:
+    """Turn q W of one layer into its answer but for the bias: q W - (eta * (1 + q x^T)) g."""
+    corrections = tiles.squares[CORRECTIONS, layer]
+    panels, tokens, vector = corrections.shape
+    height = tiles.layered.shape[3] * vector
     multiply(
         *(tiles.layered[layer + 1, ANSWERS], height, tiles.layered[layer, GRADIENTS], height),
         *(False, corrections, tokens * vector, panels),
@@ -241,28 +252,56 @@ def write_output(
         normed = tiles.layered[tiles.layered.shape[0] - 1, ANSWERS, p]
         for d in range(dim):
             put(out, d, row(queries, d) + (row(normed, d) * spread(ln_w, d) + spread(ln_b, d)))
-    store_features(output, start, step, tiles.by_token[OTHER], scaled, count, dim)
+    store_tile(output, start, step, scaled, tiles.by_token[OTHER], count, dim)
 
 
 @jit
-def keep_gradients(kept: Any, tiles: Any, model: Any) -> None:
-    """Copy g_1 to g_{L-1}, the standardized z_L and its 1 / std to (G, M)."""
-    first, size, vector = 0, kept.shape[1], vector_length(tiles.rows)
-    for layer in range(model.layers):
-        width, last = width_out(model, layer), layer == model.layers - 1
-        tile = tiles.layered[layer + 1, INPUTS] if last else tiles.layered[layer, GRADIENTS]
-        for p in range(tile.shape[0]):
-            panel, lane = tile[p], p * vector
-            if lane + vector <= size:
-                for o in range(width):
-                    store(kept, (first + o) * size + lane, row(panel, o))
+def keep_gradients(kept: Any, tiles: Any, model: Any, soon: bool) -> int:
+    """Copy what g of a mini-batch comes from to (any, M): g_1 to g_{L-1}, z_L standardized.
+
+    Args:
+        kept: rows of M numbers; not `soon`, they lie from the border of a line on.
+        tiles: after `learn`.
+        model: sizes.
+        soon: whether it is read again soon, and not after all other mini-batches.
+
+    Returns:
+        The row after it.
+    """
+    first, last = 0, model.layers - 1
+    for layer in range(last):
+        keep_tile(kept, first, tiles.layered[layer, GRADIENTS], model.hidden, soon)
+        first += model.hidden
+    return keep_standardized(kept, first, tiles, INPUTS, INVERSE_STD, model, soon)
+
+
+@jit
+def keep_standardized(
+    kept: Any, first: int, tiles: Any, kind: int, inverse_std: int, model: Any, soon: bool
+) -> int:
+    """Copy what `standardize` made of the last layer's outputs; see `keep_gradients`."""
+    outputs = tiles.layered[model.layers, kind]
+    scales = tiles.rows[inverse_std].reshape((outputs.shape[0], 1, outputs.shape[2]))
+    keep_tile(kept, first, outputs, model.dim, soon)
+    keep_tile(kept, first + model.dim, scales, 1, soon)
+    return first + model.dim + 1
+
+
+@jit
+def keep_tile(kept: Any, first: int, tile: Any, rows: int, soon: bool) -> None:
+    """Copy rows of a tile to the rows from `first` on."""
+    size, vector = kept.shape[1], vector_length(tile)
+    for p in range(tile.shape[0]):
+        panel, lane = tile[p], p * vector
+        for o in range(rows):
+            at = (first + o) * size + lane
+            if size % vector == 0 and not soon:
+                stream(kept, at, row(panel, o))
+            elif lane + vector <= size:
+                store(kept, at, row(panel, o))
             else:
-                for o in range(width):
-                    for j in range(lane, size):
-                        kept[first + o, j] = panel[o, j - lane]
-        first += width
-    for j in range(size):
-        kept[first, j] = tiles.rows[INVERSE_STD, j]
+                for j in range(size - lane):
+                    kept[first + o, lane + j] = panel[o, j]
 
 
 @jit

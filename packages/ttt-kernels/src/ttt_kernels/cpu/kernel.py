@@ -43,13 +43,15 @@ def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
     """
     if loop.adam is not None:
         return []
-    batch, tokens, heads, _ = loop.q.shape
+    batch, tokens, heads, dim = loop.q.shape
     size, interval = loop.mini_batch_size, loop.checkpoint_interval
     complete = tokens // size
     shapes = [weight.shape[-2:] for weight in loop.parameters.weights]
     outputs = sum(out for _, out in shapes) + 1
     numbers = sum(inputs * out + out for inputs, out in shapes)
     gradients, states = complete, 1
-    if interval is not None:
+    if interval is None:
+        outputs += dim + 1
+    else:
         gradients, states = 0, max(1, (complete + interval - 1) // interval)
     return [(batch, heads, gradients, outputs, size), (batch, heads, states, numbers)]

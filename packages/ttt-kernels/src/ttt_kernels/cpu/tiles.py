@@ -8,6 +8,7 @@ constant of the compiled code, so that addresses need no registers.
 """
 
 import math
+from collections.abc import Sequence as Listed
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,8 @@ import numpy as np
 from ttt_kernels.cpu.activation import gelu_terms
 from ttt_kernels.cpu.jit import jit
 from ttt_kernels.cpu.vector import (
+    LINE_BYTES,
     VECTOR_BYTES,
-    claim,
-    load,
-    prefetch,
     put,
     root_of,
     row,
@@ -31,7 +30,6 @@ from ttt_kernels.cpu.vector import (
 
 UNIT = 16
 """Features are padded to a multiple of it: the tallest tile of a product, the longest vector."""
-_LINE_BYTES = 64
 
 # Tiles of every layer, and of what would be another one behind the last: x_l, the inputs on the way
 # of the keys, which are the standardized z_L behind the last layer. What stands side by side is
@@ -140,15 +138,21 @@ def width_out(model: Any, layer: int) -> int:
     return model.dim if layer == model.layers - 1 else model.hidden
 
 
-def aligned_zeros(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-    """Zeros of an array's type from a border of a cache line on, which NumPy does not promise.
+def aligned(
+    room: np.ndarray, shape: Listed[int], dtype: np.dtype, border: int = LINE_BYTES
+) -> np.ndarray:
+    """An array in a room of bytes, from the first border on that lies inside.
 
-    Otherwise most vectors lie across a border, and are read twice.
+    NumPy promises no border of a line. Otherwise most vectors lie across one, and are read twice.
     """
-    length = math.prod(shape) * like.itemsize
-    room = np.zeros(length + _LINE_BYTES, np.uint8)
-    start = -room.ctypes.data % _LINE_BYTES
-    return room[start : start + length].view(like.dtype).reshape(shape)
+    start = -room.ctypes.data % border
+    return room[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def aligned_zeros(shape: Listed[int], like: np.ndarray) -> np.ndarray:
+    """Zeros of an array's type, from the border of a line on."""
+    room = np.zeros(math.prod(shape) * like.itemsize + LINE_BYTES, np.uint8)
+    return aligned(room, shape, like.dtype)
 
 
 def make_tiles(sequence: Sequence, model: Model) -> Tiles:
@@ -176,125 +180,6 @@ def make_tiles(sequence: Sequence, model: Model) -> Tiles:
 def number(value: float, like: Any) -> Any:
     """Give a constant the array's type; beside an integer or a float64, float32 would widen."""
     return like.dtype.type(value)
-
-
-@jit
-def load_mini_batch(
-    sequence: Any, tiles: Any, batch: int, head: int, start: int, count: int, following: Any
-) -> None:
-    """Fill the tiles with `count` tokens from `start` on; what is `following` is read next."""
-    dim, tokens = sequence.ln_w.shape[1], tiles.rows.shape[1]
-    together, values = tiles.by_token[TOKENS], tiles.by_token[OTHER]
-    q, k, v = sequence.steps[0], sequence.steps[1], sequence.steps[2]
-    load_tokens(together, 0, tokens, sequence.q, q, batch, head, start, count, following, dim)
-    load_tokens(together, tokens, tokens, sequence.k, k, batch, head, start, count, following, dim)
-    targets, keys = tiles.single[TARGETS], tiles.layered[0, INPUTS]
-    by_feature(tiles.layered[0, ANSWERS], together, 0, dim)
-    by_feature(keys, together, tokens, dim)
-    load_features(targets, values, sequence.v, v, batch, head, start, count, following, dim)
-    subtract(targets, keys, dim)
-    for j in range(tokens):
-        inside = j < count
-        tiles.rows[RATES, j] = sequence.lr[batch, start + j, head] if inside else number(0.0, keys)
-
-
-@jit
-def load_tokens(
-    out: Any,
-    first: int,
-    tokens: int,
-    source: Any,
-    steps: Any,
-    batch: int,
-    head: int,
-    start: int,
-    count: int,
-    following: Any,
-    dim: int,
-) -> None:
-    """Read tokens of a flat array into the rows of panels by token, from the row `first` on.
-
-    `steps` lead to the next sequence, token and head. The tokens `following`, a head and its first
-    token, are read next. They lie a page apart, so without being asked for they would be waited
-    for, one after the other.
-    """
-    vector, line = vector_length(out), _LINE_BYTES // out.itemsize
-    whole, height = dim // vector * vector, out.shape[1] * vector
-    ahead = (following[0] - head) * steps[2] + (following[1] - start) * steps[1]
-    for i in range(tokens):
-        place = batch * steps[0] + (start + (i if i < count else 0)) * steps[1] + head * steps[2]
-        at = (first + i) * vector
-        for d in range(0, whole, vector):
-            store(out, at, load(source, place + d))
-            at += height
-        for d in range(0, dim, line):
-            prefetch(source, place + ahead + d)
-        for d in range(whole, dim):
-            out[whole // vector, first + i, d - whole] = source[place + d]
-
-
-@jit
-def load_features(
-    tile: Any,
-    room: Any,
-    source: Any,
-    steps: Any,
-    batch: int,
-    head: int,
-    start: int,
-    count: int,
-    following: Any,
-    dim: int,
-) -> None:
-    vector, tokens, line = vector_length(tile), tile.shape[0] * vector_length(tile), _LINE_BYTES // tile.itemsize
-    if count < tokens or dim % vector:
-        load_tokens(room, 0, tokens, source, steps, batch, head, start, count, following, dim)
-        by_feature(tile, room, 0, dim)
-        return
-    place, step = batch * steps[0] + start * steps[1] + head * steps[2], steps[1]
-    for p in range(tile.shape[0]):
-        for d in range(0, dim, vector):
-            transpose_square(tile[p], d * vector, vector, source, place + p * vector * step + d, step)
-    ahead = (following[0] - head) * steps[2] + (following[1] - start) * steps[1]
-    for i in range(tokens):
-        for d in range(0, dim, line):
-            prefetch(source, place + i * step + ahead + d)
-
-
-@jit
-def store_features(out: Any, start: int, step: int, room: Any, tile: Any, count: int, dim: int) -> None:
-    vector = vector_length(tile)
-    if count < tile.shape[0] * vector or dim % vector:
-        by_token(room, 0, tile, dim)
-        store_tokens(out, start, step, room, 0, count, dim)
-        return
-    for p in range(tile.shape[0]):
-        for d in range(0, dim, vector):
-            transpose_square(out, start + p * vector * step + d, step, tile[p], d * vector, vector)
-
-
-@jit
-def claim_tokens(out: Any, start: int, step: int, count: int, dim: int) -> None:
-    """Ask for the memory that `store_tokens` will write; until it is near, a store is not done."""
-    for i in range(count):
-        for d in range(0, dim, _LINE_BYTES // out.itemsize):
-            claim(out, start + i * step + d)
-
-
-@jit
-def store_tokens(
-    out: Any, start: int, step: int, by_token: Any, first: int, count: int, dim: int
-) -> None:
-    """Write rows of panels by token into a flat array, `step` numbers from one to the next."""
-    vector = vector_length(out)
-    whole, height = dim // vector * vector, by_token.shape[1] * vector
-    for i in range(count):
-        place, at = start + i * step, (first + i) * vector
-        for d in range(0, whole, vector):
-            store(out, place + d, load(by_token, at))
-            at += height
-        for d in range(whole, dim):
-            out[place + d] = by_token[whole // vector, first + i, d - whole]
 
 
 @jit
@@ -328,14 +213,6 @@ def subtract(tile: Any, terms: Any, rows: int) -> None:
         out, other = tile[p], terms[p]
         for d in range(rows):
             put(out, d, row(out, d) - row(other, d))
-
-
-@jit
-def next_of(program: int, begin: int, end: int, heads: int, start: int, ahead: int) -> Any:
-    """The head and the first token of the mini-batch after one of a group of heads."""
-    if program + 1 < end:
-        return (program + 1) % heads, start
-    return begin % heads, start + ahead
 
 
 @jit

@@ -31,6 +31,11 @@ def _vector_bytes() -> int:
 
 VECTOR_BYTES = _vector_bytes()
 """Width of this machine's vector registers."""
+LINE_BYTES = 64
+"""Of memory that moves through the caches as one, on all machines of today."""
+WHOLE_LINES = VECTOR_BYTES == LINE_BYTES
+"""Whether a vector is a whole line: what is written and not read again soon goes past the caches.
+Otherwise its memory has to be asked for before it is written, see `claim`."""
 INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
 _BYTES = ir.IntType(8).as_pointer()
@@ -144,6 +149,21 @@ def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _place(context, builder, sig.args[0], *args[:2])
         builder.store(args[2], place, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), emit
+
+
+@intrinsic
+def stream(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Write what is not read again soon, as `store` but past the caches.
+
+    The array has to start on the border of a line, and `index` be that of a whole vector.
+    """
+    del typing_context, index
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _emit_stream(builder, args[2], _place(context, builder, sig.args[0], *args[:2]))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), emit
@@ -269,55 +289,77 @@ def root_of(typing_context: Any, vector: Any) -> Any:
     return vector(vector), emit
 
 
-@intrinsic
-def transpose_square(
-    typing_context: Any,
-    out: Any,
-    out_at: Any,
-    out_step: Any,
-    source: Any,
-    source_at: Any,
-    source_step: Any,
-) -> Any:
-    """Write the transpose of a square matrix, a vector wide.
-
-    Of both the number is given at which they start, and the numbers from one row to the next.
+def _transpose(streamed: bool) -> Any:
+    """Make the function that transposes a square matrix, as wide as a vector is long.
 
     Each pass swaps, in pairs of rows whose numbers differ in one bit, the lanes that differ in it.
     The first pass is made by loading halves of rows, which is no work for the unit that shuffles.
     """
-    del typing_context
 
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind, size = sig.args[0], sig.args[0].dtype.bitwidth // 8
-        out, out_at, out_step, source, source_at, source_step = args
-        count = Vector(kind.dtype).count
-        half = ir.VectorType(context.get_value_type(kind.dtype), count // 2)
+    @intrinsic
+    def transpose(
+        typing_context: Any,
+        out: Any,
+        out_at: Any,
+        out_step: Any,
+        source: Any,
+        source_at: Any,
+        source_step: Any,
+    ) -> Any:
+        del typing_context, out_at, out_step, source_at, source_step
 
-        def start_of(row: int, first: Any, step: Any) -> Any:
-            return builder.add(first, builder.mul(step, INDEX(row)))
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            number, size = sig.args[0].dtype, sig.args[0].dtype.bitwidth // 8
+            count = Vector(number).count
+            half = ir.VectorType(context.get_value_type(number), count // 2)
 
-        def load_half(row: int, column: int) -> Any:
-            index = builder.add(start_of(row, source_at, source_step), INDEX(column))
-            spot = _place(context, builder, sig.args[3], source, index)
-            return builder.load(builder.bitcast(spot, half.as_pointer()), align=size)
+            def place(argument: int, row: int, column: int) -> Any:
+                array, at, step = args[argument : argument + 3]
+                index = builder.add(at, builder.mul(step, INDEX(row)))
+                index = builder.add(index, INDEX(column))
+                return _place(context, builder, sig.args[argument], array, index)
 
-        bit = count // 2
-        rows = [
-            _join(builder, *(load_half(n % bit + row, n // bit * bit) for row in (0, bit)))
-            for n in range(count)
-        ]
-        while bit := bit // 2:
-            for n in range(count):
-                if not n & bit:
-                    rows[n], rows[n + bit] = _swap_lanes(builder, rows[n], rows[n + bit], bit)
-        for n, content in enumerate(rows):
-            spot = _place(context, builder, kind, out, start_of(n, out_at, out_step))
-            builder.store(content, spot, align=size)
-        return context.get_dummy_value()
+            def load_half(row: int, column: int) -> Any:
+                spot = builder.bitcast(place(3, row, column), half.as_pointer())
+                return builder.load(spot, align=size)
 
-    integer = types.intp
-    return types.void(out, integer, integer, source, integer, integer), emit
+            bit = count // 2
+            rows = [
+                _join(builder, *(load_half(n % bit + row, n // bit * bit) for row in (0, bit)))
+                for n in range(count)
+            ]
+            while bit := bit // 2:
+                for n in range(count):
+                    if not n & bit:
+                        rows[n], rows[n + bit] = _swap_lanes(builder, rows[n], rows[n + bit], bit)
+            for n, content in enumerate(rows):
+                if streamed:
+                    _emit_stream(builder, content, place(0, n, 0))
+                else:
+                    builder.store(content, place(0, n, 0), align=size)
+            return context.get_dummy_value()
+
+        index = types.intp
+        return types.void(out, index, index, source, index, index), emit
+
+    return transpose
+
+
+transpose_square = _transpose(streamed=False)
+"""Write the transpose of a square matrix as wide as a vector is long; of the result and of what is
+transposed: the array, the number to start at, and numbers from one row to the next."""
+stream_square = _transpose(streamed=True)
+"""The same, past the caches; see `stream`."""
+
+
+def _emit_stream(builder: Any, content: Any, place: Any) -> None:
+    """Store a vector; past the caches if it is a whole line, for parts of lines would be read."""
+    if WHOLE_LINES:
+        stored = builder.store(content, place, align=LINE_BYTES)
+        mark = builder.module.add_metadata([_LANE(1)])
+        stored.set_metadata("nontemporal", mark)
+    else:
+        builder.store(content, place, align=VECTOR_BYTES // content.type.count)
 
 
 def _join(builder: Any, low: Any, high: Any) -> Any:
