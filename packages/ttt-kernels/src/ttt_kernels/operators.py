@@ -9,12 +9,14 @@ Autocast does not reach inside: the operators take tokens of any dtype, compute 
 state and return outputs in the dtype of q.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
+from torch.autograd.function import Function, FunctionCtx
 
 from ttt_kernels import dispatch
 from ttt_kernels.errors import KernelError
@@ -164,37 +166,84 @@ def _fake_backward(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401
     )
 
 
-def _save_arguments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:  # noqa: ANN401
-    """Keep the arguments and what the kernel saved; moments are constants to the outer gradient."""
-    arguments, result = OperatorArguments(*inputs[:-1]), OperatorResult(*output)
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*result.moments, *result.saved)
-    if not inputs[-1]:
-        ctx.save_for_backward()
-        ctx.arguments = None
-        return
-    tensors: list[Tensor] = []
-    for value in (*arguments[:10], result.saved):
-        tensors += [value] if isinstance(value, Tensor) else value
-    ctx.save_for_backward(*tensors)
-    ctx.layers, ctx.moments = len(arguments.weights), len(arguments.moments)
-    ctx.arguments = tuple(arguments[10:])
+class _Differentiated(Function):
+    """A forward operator with its derivative, arguments and results without lists.
+
+    `torch.library.register_autograd` would do the same, but takes lists apart and puts them
+    together leaf by leaf, at each call, for half a millisecond.
+    """
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        """Compute the results, flat.
+
+        Args:
+            args: what remembers for `backward`, name of the operator, how many layers and how many
+                moments, the arguments that are no tensors, and all tensors.
+            kwargs: none.
+        """
+        del kwargs
+        ctx, family, counts, options, *tensors = args
+        arguments, _ = _nested(tensors, counts)
+        result = OperatorResult(*_below_autograd(family, *arguments, *options))
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*result.moments, *result.saved)
+        if options[-1]:
+            ctx.save_for_backward(*tensors, *result.saved)
+        ctx.family, ctx.counts, ctx.options = family, counts, options
+        return tuple(_flat(result))
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        """Call the backward operator; moments are constants to the outer gradient."""
+        *options, save = ctx.options
+        if not save:
+            raise KernelError("the forward operator was told to save nothing for a backward pass")
+        arguments, saved = _nested(ctx.saved_tensors, ctx.counts)
+        layers, moments = ctx.counts
+        d_output, *d_states = grad_outputs[: 1 + 2 * layers]
+        gradients = getattr(torch.ops.ttt, f"{ctx.family}_backward")(
+            *(d_output, d_states[:layers], d_states[layers:], saved, *arguments, *options)
+        )
+        return (None, None, None, *_flat(gradients), *[None] * moments)
 
 
-def _saved_arguments(ctx: Any) -> tuple[list[Any], list[Tensor]]:  # noqa: ANN401
-    """Undo `_save_arguments`: the values of `_ARGUMENTS`, what the kernel saved."""
-    if ctx.arguments is None:
-        raise KernelError("the forward operator was told to save nothing for a backward pass")
-    tensors = list(ctx.saved_tensors)
+def _flat(values: Iterable[Tensor | Sequence[Tensor]]) -> list[Tensor]:
+    """Tensors, and those of lists of tensors, one after the other."""
+    flat: list[Tensor] = []
+    for value in values:
+        flat += [value] if isinstance(value, Tensor) else value
+    return flat
+
+
+def _nested(tensors: Sequence[Tensor], counts: tuple[int, int]) -> tuple[list[Any], list[Tensor]]:
+    """Undo `_flat`: the tensors of `_ARGUMENTS` for so many layers and moments, and the rest."""
+    layers, moments = counts
+    left = iter(tensors)
 
     def take(count: int) -> list[Tensor]:
-        taken = tensors[:count]
-        del tensors[:count]
-        return taken
+        return list(islice(left, count))
 
-    tokens, weights, biases = take(5), take(ctx.layers), take(ctx.layers)
-    norm, moments = take(2), take(ctx.moments)
-    return [*tokens, weights, biases, *norm, moments, *ctx.arguments], tensors
+    return [*take(5), take(layers), take(layers), *take(2), take(moments)], list(left)
+
+
+def _below_autograd(family: str, *args: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    with torch._C._AutoDispatchBelowAutograd():
+        return getattr(torch.ops.ttt, family)(*args)
+
+
+def _differentiably(family: str, *args: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Forward operator where autograd looks on."""
+    arguments = OperatorArguments(*args[:-1])
+    tensors = _flat(arguments[:10])
+    if not (torch.is_grad_enabled() and any(each.requires_grad for each in tensors)):
+        return _below_autograd(family, *args)
+    layers, moments = len(arguments.weights), len(arguments.moments)
+    results = iter(
+        _Differentiated.apply(family, (layers, moments), (*arguments[10:], args[-1]), *tensors)
+    )
+    output, *states = (list(islice(results, count)) for count in (1, layers, layers, moments))
+    return (*output, *states, list(results))
 
 
 def _register(family: str) -> None:
@@ -214,18 +263,7 @@ def _register(family: str) -> None:
     ):
         torch.library.impl(name, "CompositeExplicitAutograd", implementation)
         torch.library.register_fake(name, fake)
-
-    def differentiate(ctx: Any, *upstream: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        d_output, d_weights, d_biases, *_ = upstream
-        arguments, saved = _saved_arguments(ctx)
-        operator = getattr(torch.ops.ttt, f"{family}_backward")
-        gradients = operator(d_output, d_weights, d_biases, saved, *arguments)
-        # none for moments, step, adam, mini_batch_size, eps, checkpoint_interval, kernel and save;
-        # an empty list is a structure of its own to torch, one of numbers is not
-        no_adam: list[None] | None = [] if ctx.moments == 0 else None
-        return (*gradients, [None] * ctx.moments, None, no_adam, *[None] * 5)
-
-    torch.library.register_autograd(forward, differentiate, setup_context=_save_arguments)
+    torch.library.impl(forward, "Autograd", partial(_differentiably, family))
     torch.library.register_autograd(backward, _refuse_second_derivative)
 
 

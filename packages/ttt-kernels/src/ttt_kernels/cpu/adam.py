@@ -6,14 +6,12 @@ gradient of a later one: the backward pass reads forward, once more, and needs n
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ttt_kernels.cpu.backward import end_head, load_upstream, recall, write_tokens
 from ttt_kernels.cpu.forward import answer, descend, learn, write_output
 from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, jit
-from ttt_kernels.cpu.state import load_head, make_states, pick, read_state, write_state
-from ttt_kernels.cpu.tiles import Model, number
+from ttt_kernels.cpu.state import load_head, pick, read_state, write_state
+from ttt_kernels.cpu.tiles import load_steps, number
 from ttt_kernels.cpu.tokens import load_mini_batch
 from ttt_kernels.cpu.vector import load, root_of, store, vector_length
 
@@ -40,11 +38,11 @@ class Adam(NamedTuple):
     eps: Any
 
 
-class Scratch(NamedTuple):
-    """Scratch memory of a scan: one state each.
+class States(NamedTuple):
+    """Scratch memory of a scan.
 
     Attributes:
-        state: the state.
+        state: the state, of one head as all of them.
         descent: what Adam is handed: minus the sum of e_j times the gradient.
         first: first moments.
         second: second moments.
@@ -56,11 +54,6 @@ class Scratch(NamedTuple):
     second: Any
 
 
-def make_scratch(model: Model, tokens: int, like: np.ndarray) -> Scratch:
-    """Allocate states of zeros for mini-batches of so many tokens; not compiled."""
-    return Scratch(*(make_states(1, model, tokens, like) for _ in range(4)))
-
-
 @entry
 def adam_scan(
     sequence: Any,
@@ -68,7 +61,7 @@ def adam_scan(
     adam: Any,
     outputs: Any,
     tiles: Any,
-    scratch: Any,
+    states: Any,
     model: Any,
     first: int,
     last: int,
@@ -76,10 +69,11 @@ def adam_scan(
     """Read all tokens of the heads `first` to `last - 1`; see `forward.scan`."""
     heads = sequence.ln_w.shape[0]
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    state = pick(scratch.state, 0)
+    state = pick(states.state, 0)
+    load_steps(tiles, sequence.token_eta)
     for program in range(first, last):
         batch, head = program // heads, program % heads
-        start_head(sequence, start, adam, scratch, batch, head, model)
+        start_head(sequence, start, adam, states, batch, head, model)
         for at in range(0, tokens, size):
             count = min(size, tokens - at)
             load_mini_batch(sequence, tiles, batch, head, at, count, (head, at + size))
@@ -88,9 +82,9 @@ def adam_scan(
             place, step = ((batch * tokens + at) * heads + head) * model.dim, heads * model.dim
             write_output(tiles, state, outputs.output, place, step, count, model.dim)
             if count == size:
-                take_step(sequence, adam, tiles, scratch, at // size + 1, model)
-        write_state(adam.first[batch, head], pick(scratch.first, 0), model)
-        write_state(adam.second[batch, head], pick(scratch.second, 0), model)
+                take_step(sequence, adam, tiles, states, at // size + 1, model)
+        write_state(adam.first[batch, head], pick(states.first, 0), model)
+        write_state(adam.second[batch, head], pick(states.second, 0), model)
         write_state(outputs.state[batch, head], state, model)
 
 
@@ -102,7 +96,7 @@ def adam_scan_back(
     upstream: Any,
     gradients: Any,
     tiles: Any,
-    scratch: Any,
+    states: Any,
     dstates: Any,
     model: Any,
     first: int,
@@ -114,10 +108,11 @@ def adam_scan_back(
     """
     heads = sequence.ln_w.shape[0]
     tokens, size = sequence.lr.shape[1], len(sequence.token_eta)
-    state, dstate = pick(scratch.state, 0), pick(dstates, 0)
+    state, dstate = pick(states.state, 0), pick(dstates, 0)
+    load_steps(tiles, sequence.token_eta)
     for program in range(first, last):
         batch, head = program // heads, program % heads
-        start_head(sequence, start, adam, scratch, batch, head, model)
+        start_head(sequence, start, adam, states, batch, head, model)
         read_state(dstate, upstream.state[batch, head], model)
         for at in range(0, tokens, size):
             count, following = min(size, tokens - at), (head, at + size)
@@ -128,32 +123,32 @@ def adam_scan_back(
             mini_batch_gradients(tiles, state, dstate, count, False, model)
             write_tokens(gradients, tiles, batch, head, at, count, model.dim)
             if count == size:
-                take_step(sequence, adam, tiles, scratch, at // size + 1, model)
+                take_step(sequence, adam, tiles, states, at // size + 1, model)
         end_head(gradients, dstate, batch, head, model)
 
 
 @jit
 def start_head(
-    sequence: Any, start: Any, adam: Any, scratch: Any, batch: int, head: int, model: Any
+    sequence: Any, start: Any, adam: Any, states: Any, batch: int, head: int, model: Any
 ) -> None:
     """Load the state of a head and its moments."""
     given = start[0 if start.shape[0] == 1 else batch, head]
-    load_head(pick(scratch.state, 0), sequence, given, head, model)
-    read_state(pick(scratch.first, 0), adam.first[batch, head], model)
-    read_state(pick(scratch.second, 0), adam.second[batch, head], model)
+    load_head(pick(states.state, 0), sequence, given, head, model)
+    read_state(pick(states.first, 0), adam.first[batch, head], model)
+    read_state(pick(states.second, 0), adam.second[batch, head], model)
 
 
 @jit
-def take_step(sequence: Any, adam: Any, tiles: Any, scratch: Any, steps: int, model: Any) -> None:
+def take_step(sequence: Any, adam: Any, tiles: Any, states: Any, steps: int, model: Any) -> None:
     """Hand the eta-weighted gradients of a complete mini-batch to Adam."""
-    descent = pick(scratch.descent, 0)
-    first, second = pick(scratch.first, 0), pick(scratch.second, 0)
+    descent = pick(states.descent, 0)
+    first, second = pick(states.first, 0), pick(states.second, 0)
     descent.weights[:] = 0
     descent.biases[:] = 0
     last_eta = sequence.token_eta[len(sequence.token_eta) - 1]
     for layer in range(model.layers):
         descend(tiles, descent, layer, -last_eta, model)
-    step, state = adam.step + steps, pick(scratch.state, 0)
+    step, state = adam.step + steps, pick(states.state, 0)
     move(adam, step, state.weights, descent.weights, first.weights, second.weights)
     move(adam, step, state.biases, descent.biases, first.biases, second.biases)
 

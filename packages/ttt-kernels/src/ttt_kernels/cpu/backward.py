@@ -30,6 +30,7 @@ from ttt_kernels.cpu.tiles import (
     TOKEN_ETA,
     activate,
     activate_with_slopes,
+    load_steps,
     rows_of,
     standardize,
 )
@@ -113,6 +114,7 @@ def scan_back(
         interval: mini-batches from one kept state to the next.
     """
     heads, begin = sequence.ln_w.shape[0], first
+    load_steps(tiles, sequence.token_eta)
     while begin < last:
         batch = begin // heads
         end = min(last, begin + len(states[0].weights), (batch + 1) * heads)

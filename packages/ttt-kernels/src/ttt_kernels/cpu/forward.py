@@ -26,6 +26,7 @@ from ttt_kernels.cpu.tiles import (
     TOKENS,
     activate_with_slopes,
     by_token,
+    load_steps,
     multiply_rows,
     number,
     rows_of,
@@ -92,6 +93,7 @@ def scan(
         interval: mini-batches between the states that are kept.
     """
     heads, begin = sequence.ln_w.shape[0], first
+    load_steps(tiles, sequence.token_eta)
     while begin < last:
         batch = begin // heads
         end = min(last, begin + len(states.weights), (batch + 1) * heads)

@@ -1,21 +1,26 @@
 """The inner loop on the CPU: memory for the results, and the compiled scans over all heads."""
 
+import math
 from collections.abc import Sequence as Listed
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_kernels.cpu.adam import Adam, adam_scan, adam_scan_back, make_scratch
+from ttt_kernels.cpu.adam import Adam, States, adam_scan, adam_scan_back
 from ttt_kernels.cpu.arrays import array_of, empty, flat_array_of, sequence_of
 from ttt_kernels.cpu.backward import Gradients, scan_back
 from ttt_kernels.cpu.backward import Upstream as Arrived
 from ttt_kernels.cpu.forward import Outputs, scan
-from ttt_kernels.cpu.state import group_size, make_states
+from ttt_kernels.cpu.scratch import scratch
+from ttt_kernels.cpu.state import group_size
 from ttt_kernels.cpu.threads import share
-from ttt_kernels.cpu.tiles import Model, make_tiles
+from ttt_kernels.cpu.tiles import Model
 from ttt_kernels.kernel import ArgumentGradients, ForwardResult, InnerLoop, Upstream
 from ttt_kernels.reference.update import AdamMoments, InnerParameters
+
+Part = TypeVar("Part")
 
 
 def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
@@ -27,36 +32,38 @@ def forward(loop: InnerLoop, saved: list[Tensor]) -> ForwardResult:
             will follow.
     """
     batch, _, heads, _ = loop.q.shape
-    output, start = empty(loop.q.shape, loop.lr), _start(loop)
-    state = loop.lr.new_empty(batch, heads, start.shape[-1])
-    nothing = loop.lr.new_empty(0)
+    sequence, start, model = sequence_of(loop), _start(loop), _model(loop)
+    size, dtype = loop.mini_batch_size, start.dtype
+    output = empty(loop.q.shape, loop.lr)
+    state = np.empty((batch, heads, start.shape[-1]), dtype)
     by_interval = loop.checkpoint_interval is not None and bool(saved)
-    gradients = saved[0] if saved else nothing.view(batch, heads, 0, 1, 1)
-    kept = saved[1] if by_interval else nothing.view(batch, heads, 0, 1)
-    sequence, interval, model = sequence_of(loop), loop.checkpoint_interval or 1, _model(loop)
-    outputs = Outputs(flat_array_of(output), array_of(state), array_of(gradients), array_of(kept))
-    begin, like, size = array_of(start), sequence.lr, loop.mini_batch_size
+    interval = loop.checkpoint_interval or 1
+    outputs = Outputs(
+        flat_array_of(output),
+        state,
+        array_of(saved[0]) if saved else np.empty((batch, heads, 0, 1, 1), dtype),
+        array_of(saved[1]) if by_interval else np.empty((batch, heads, 0, 1), dtype),
+    )
     moments = None
     if loop.adam is None:
-        side_by_side = min(heads, group_size(model, size, like, 1))
+        side_by_side = min(heads, group_size(model, size, dtype, 1))
 
         def work(first: int, last: int) -> None:
-            states = make_states(side_by_side, model, size, like)
-            tiles = make_tiles(sequence, model)
-            scan(sequence, begin, outputs, tiles, states, model, first, last, interval)
+            tiles, [states] = scratch(model, size, dtype, side_by_side, 1)
+            scan(sequence, start, outputs, tiles, states, model, first, last, interval)
 
         share(work, batch * heads)
         if saved and not by_interval:
-            saved[1].copy_(state.unsqueeze(2))
+            array_of(saved[1])[:, :, 0] = state
     else:
-        rows, adam = _adam(loop)
+        adam = _adam(loop)
 
         def work(first: int, last: int) -> None:
-            scratch = make_tiles(sequence, model), make_scratch(model, size, like)
-            adam_scan(sequence, begin, adam, outputs, *scratch, model, first, last)
+            tiles, states = scratch(model, size, dtype, 1, 4)
+            adam_scan(sequence, start, adam, outputs, tiles, States(*states), model, first, last)
 
         share(work, batch * heads)
-        moments = _moments(rows, adam, loop)
+        moments = _moments(adam, loop)
     weights, biases = _unpack(state, loop)
     parameters = InnerParameters(tuple(weights), tuple(biases), moments)
     return ForwardResult(output.to(loop.q.dtype), parameters, saved)
@@ -71,83 +78,65 @@ def backward(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Argu
         upstream: gradients of its results.
     """
     batch, tokens, heads, dim = loop.q.shape
-    size, new, model = loop.mini_batch_size, loop.lr.new_empty, _model(loop)
-    sequence, begin = sequence_of(loop), array_of(_start(loop))
-    like, numbers = sequence.lr, begin.shape[-1]
+    sequence, size, model = sequence_of(loop), loop.mini_batch_size, _model(loop)
+    dtype = sequence.lr.dtype
     dq, dk, dv = (empty(loop.q.shape, loop.lr) for _ in range(3))
-    dlr, deta = new(batch, tokens, heads), new(batch, heads, size)
-    dstate, dnorm = new(batch, heads, numbers), new(2, batch, heads, dim)
+    arrived = _arrived(loop, saved, upstream)
     gradients = Gradients(
         *(flat_array_of(each) for each in (dq, dk, dv)),
-        *(array_of(each) for each in (dlr, deta, dstate, dnorm)),
+        lr=np.empty((batch, tokens, heads), dtype),
+        token_eta=np.empty((batch, heads, size), dtype),
+        state=np.empty(arrived.state.shape, dtype),
+        norm=np.empty((2, batch, heads, dim), dtype),
     )
     if loop.adam is None:
-        arrived = _arrived(loop, saved, upstream)
         interval = loop.checkpoint_interval or max(1, tokens // size)
-        room = (0 if loop.checkpoint_interval is None else interval, *saved[0].shape[3:])
-        side_by_side = min(heads, group_size(model, size, like, 2))
+        replayed = (0 if loop.checkpoint_interval is None else interval, *saved[0].shape[3:])
+        side_by_side = min(heads, group_size(model, size, dtype, 2))
 
         def work(first: int, last: int) -> None:
-            tiles = make_tiles(sequence, model)
-            states = tuple(make_states(side_by_side, model, size, like) for _ in range(2))
-            scratch = np.empty((side_by_side, *room), like.dtype)
+            tiles, states = scratch(model, size, dtype, side_by_side, 2)
+            room = np.empty((side_by_side, *replayed), dtype)
             scan_back(
-                *(sequence, arrived, gradients, tiles, states, scratch, model),
+                *(sequence, arrived, gradients, tiles, states, room, model),
                 *(first, last, interval),
             )
 
     else:
-        nothing = [new(batch, heads, 0, 1, 1), new(batch, heads, 0, numbers)]
-        arrived, (_, adam) = _arrived(loop, nothing, upstream), _adam(loop)
+        adam, start = _adam(loop), _start(loop)
 
         def work(first: int, last: int) -> None:
-            scratch = make_tiles(sequence, model), make_scratch(model, size, like)
-            dstates = make_states(1, model, size, like)
+            tiles, [*states, dstates] = scratch(model, size, dtype, 1, 5)
             adam_scan_back(
-                *(sequence, begin, adam, arrived, gradients, *scratch, dstates, model),
-                *(first, last),
+                *(sequence, start, adam, arrived, gradients, tiles, States(*states), dstates),
+                *(model, first, last),
             )
 
     share(work, batch * heads)
-    dweights, dbiases = _unpack(dstate, loop)
-    parameters, dtypes = loop.parameters, (loop.q.dtype, loop.k.dtype, loop.v.dtype)
+    dnorm = torch.from_numpy(gradients.norm).sum(1)
+    dweights, dbiases = _unpack(gradients.state, loop, summed=True)
+    dtypes = loop.q.dtype, loop.k.dtype, loop.v.dtype
     return ArgumentGradients(
         *(each.to(dtype) for each, dtype in zip((dq, dk, dv), dtypes, strict=True)),
-        token_eta=deta.sum((0, 1)),
-        lr=dlr,
-        weights=_summed(dweights, parameters.weights),
-        biases=_summed(dbiases, parameters.biases),
-        ln_w=dnorm[0].sum(0),
-        ln_b=dnorm[1].sum(0),
+        token_eta=torch.from_numpy(gradients.token_eta).sum((0, 1)),
+        lr=torch.from_numpy(gradients.lr),
+        weights=dweights,
+        biases=dbiases,
+        ln_w=dnorm[0].clone(),
+        ln_b=dnorm[1].clone(),
     )
 
 
 def _arrived(loop: InnerLoop, saved: Listed[Tensor], upstream: Upstream) -> Arrived:
-    lead, dtype = (loop.q.shape[0], loop.q.shape[2]), loop.lr.dtype
-    like = loop.parameters
-    weights, biases = (
-        [
-            loop.lr.new_zeros(part.shape[-dims:]) if each is None else each
-            for each, part in zip(given, parts, strict=True)
-        ]
-        for given, parts, dims in (
-            (upstream.weights, like.weights, 2),
-            (upstream.biases, like.biases, 1),
-        )
-    )
     output = loop.lr.new_zeros(loop.q.shape) if upstream.output is None else upstream.output
-    output = output.detach().to(dtype).contiguous()
+    output = output.detach().to(loop.lr.dtype).contiguous()
     steps = np.array(output.stride()[:3], dtype=np.int64)
-    state = pack(weights, biases, lead).to(dtype)
-    return Arrived(flat_array_of(output), steps, *(array_of(each) for each in (state, *saved)))
-
-
-def _summed(gradients: list[Tensor], like: Listed[Tensor]) -> list[Tensor]:
-    """Sum over the batch what its sequences share."""
-    return [
-        each if each.dim() == part.dim() else each.sum(0)
-        for each, part in zip(gradients, like, strict=True)
-    ]
+    state = _pack(loop, loop.q.shape[0], upstream.weights, upstream.biases)
+    if loop.adam is None:
+        return Arrived(flat_array_of(output), steps, state, *(array_of(each) for each in saved))
+    lead, dtype = state.shape[:2], state.dtype
+    nothing = np.empty((*lead, 0, 1, 1), dtype), np.empty((*lead, 0, 1), dtype)
+    return Arrived(flat_array_of(output), steps, state, *nothing)
 
 
 def _model(loop: InnerLoop) -> Model:
@@ -155,24 +144,24 @@ def _model(loop: InnerLoop) -> Model:
     return Model(len(weights), *weights[0].shape[-2:])
 
 
-def _start(loop: InnerLoop) -> Tensor:
+def _start(loop: InnerLoop) -> np.ndarray:
     """The initial state as rows of numbers, (1, H, S) or (B, H, S)."""
     weights, biases = loop.parameters.weights, loop.parameters.biases
     shared = all(w.dim() == 3 for w in weights) and all(b.dim() == 2 for b in biases)
-    batch, _, heads, _ = loop.q.shape
-    return pack(weights, biases, (1 if shared else batch, heads))
+    return _pack(loop, 1 if shared else loop.q.shape[0], weights, biases)
 
 
-def _adam(loop: InnerLoop) -> tuple[list[Tensor], Adam]:
+def _adam(loop: InnerLoop) -> Adam:
     """Copies of the moments, which will be those after the last complete mini-batch."""
     moments, settings = loop.parameters.moments, loop.adam
     if moments is None or settings is None:
         raise TypeError("Adam reads on from parameters with moments")
-    lead = (loop.q.shape[0], loop.q.shape[2])
     layers = len(loop.parameters.weights)
-    rows = [pack(part[:layers], part[layers:], lead) for part in (moments.first, moments.second)]
-    return rows, Adam(
-        *(array_of(each) for each in rows),
+    return Adam(
+        *(
+            _pack(loop, loop.q.shape[0], part[:layers], part[layers:])
+            for part in (moments.first, moments.second)
+        ),
         step=moments.step,
         lr=settings.lr,
         beta1=settings.beta1,
@@ -181,36 +170,63 @@ def _adam(loop: InnerLoop) -> tuple[list[Tensor], Adam]:
     )
 
 
-def _moments(rows: list[Tensor], adam: Adam, loop: InnerLoop) -> AdamMoments:
+def _moments(adam: Adam, loop: InnerLoop) -> AdamMoments:
     """The moments after all complete mini-batches, which the scan has left in place."""
     first, second = (
-        tuple(part for parts in _unpack(each, loop) for part in parts) for each in rows
+        tuple(part for parts in _unpack(each, loop) for part in parts)
+        for each in (adam.first, adam.second)
     )
     return AdamMoments(first, second, adam.step + loop.q.shape[1] // loop.mini_batch_size)
 
 
-def pack(weights: Listed[Tensor], biases: Listed[Tensor], lead: tuple[int, int]) -> Tensor:
-    """Put the parts of a state side by side, layer after layer, (*lead, S)."""
-    parts: list[Tensor] = []
-    for weight, bias in zip(weights, biases, strict=True):
-        parts += [weight.detach().expand(*lead, *weight.shape[-2:]).flatten(2)]
-        parts += [bias.detach().expand(*lead, bias.shape[-1])]
-    return torch.cat(parts, dim=-1)
+def _pack(
+    loop: InnerLoop, batch: int, weights: Listed[Tensor | None], biases: Listed[Tensor | None]
+) -> np.ndarray:
+    """Put the parts of a state side by side, layer after layer, (batch, H, S).
 
-
-def _unpack(rows: Tensor, loop: InnerLoop) -> tuple[list[Tensor], list[Tensor]]:
-    """Copy the parts of a state out of (..., S)."""
-    weights: list[Tensor] = []
-    biases: list[Tensor] = []
-    at = 0
-    for weight in loop.parameters.weights:
-        inputs, outputs = weight.shape[-2:]
-        middle, stop = at + inputs * outputs, at + inputs * outputs + outputs
-        weights.append(
-            rows[..., at:middle]
-            .unflatten(-1, (inputs, outputs))
-            .clone(memory_format=torch.contiguous_format)
+    Each is one for all sequences or one for each; None stands for zeros.
+    """
+    heads, dtype = loop.q.shape[2], array_of(loop.lr).dtype
+    sizes = [math.prod(shape) for shape in _shapes(loop)]
+    rows, at = np.empty((batch, heads, sum(sizes)), dtype), 0
+    for part, numbers in zip(_in_turn(weights, biases), sizes, strict=True):
+        rows[..., at : at + numbers] = (
+            0 if part is None else part.detach().numpy().reshape(-1, heads, numbers)
         )
-        biases.append(rows[..., middle:stop].clone(memory_format=torch.contiguous_format))
-        at = stop
-    return weights, biases
+        at += numbers
+    return rows
+
+
+def _unpack(
+    rows: np.ndarray, loop: InnerLoop, *, summed: bool = False
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Copy the parts of states out of (B, H, S), weights and biases.
+
+    Those that sequences share are `summed` over them, if that is asked for.
+    """
+    likes = _in_turn(loop.parameters.weights, loop.parameters.biases)
+    parts: list[Tensor] = []
+    at = 0
+    for like, shape in zip(likes, _shapes(loop), strict=True):
+        numbers = math.prod(shape)
+        part = rows[..., at : at + numbers]
+        if summed and like.dim() == len(shape) + 1:
+            parts.append(torch.from_numpy(part).sum(0).view(-1, *shape))
+        else:
+            parts.append(torch.from_numpy(part.copy()).view(*rows.shape[:2], *shape))
+        at += numbers
+    return parts[::2], parts[1::2]
+
+
+def _in_turn(weights: Listed[Part], biases: Listed[Part]) -> list[Part]:
+    """Layer after layer, as in a state's numbers."""
+    return [part for layer in zip(weights, biases, strict=True) for part in layer]
+
+
+def _shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
+    """Shapes of the parts of one head's state, in the order of its numbers."""
+    return [
+        shape
+        for weight in loop.parameters.weights
+        for shape in (tuple(weight.shape[-2:]), (weight.shape[-1],))
+    ]

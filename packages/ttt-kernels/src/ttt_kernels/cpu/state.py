@@ -4,6 +4,7 @@ Between torch and compiled code a state is one row of numbers: per layer the wei
 then the bias (out,), nothing padded.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,26 +44,30 @@ class State(NamedTuple):
     rows: Any
 
 
-def group_size(model: Model, tokens: int, like: np.ndarray, states: int) -> int:
+def group_size(model: Model, tokens: int, dtype: np.dtype, states: int) -> int:
     """Heads to be read side by side, mini-batch by mini-batch.
 
     Tokens of different heads are neighbours in memory, (B, T, H, D), so that a head alone would
     touch as many pages as all of them; but their states have to stay in the second cache.
     """
-    one = make_states(1, model, tokens, like)
-    return max(1, CACHE_BYTES // (states * sum(part.nbytes for part in one)))
+    numbers = sum(map(math.prod, _shapes(1, model, tokens, dtype)))
+    return max(1, CACHE_BYTES // (states * numbers * dtype.itemsize))
 
 
-def make_states(count: int, model: Model, tokens: int, like: np.ndarray) -> State:
+def make_states(count: int, model: Model, tokens: int, dtype: np.dtype) -> State:
     """Allocate states of zeros for mini-batches of so many tokens; not compiled."""
-    lanes = VECTOR_BYTES // like.itemsize
+    return State(*(aligned_zeros(shape, dtype) for shape in _shapes(count, model, tokens, dtype)))
+
+
+def _shapes(count: int, model: Model, tokens: int, dtype: np.dtype) -> list[tuple[int, ...]]:
+    lanes = VECTOR_BYTES // dtype.itemsize
     columns = padded(model.dim if model.layers <= 2 else max(model.dim, model.hidden))
     width = padded(max(model.dim, model.hidden))
-    return State(
-        aligned_zeros((count, model.layers, columns // lanes, width, lanes), like),
-        aligned_zeros((count, model.layers, width), like),
-        aligned_zeros((count, 3, max(width, padded(tokens))), like),
-    )
+    return [
+        (count, model.layers, columns // lanes, width, lanes),
+        (count, model.layers, width),
+        (count, 3, max(width, padded(tokens))),
+    ]
 
 
 @jit

@@ -149,31 +149,42 @@ def aligned(
     return room[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
 
-def aligned_zeros(shape: Listed[int], like: np.ndarray) -> np.ndarray:
-    """Zeros of an array's type, from the border of a line on."""
-    room = np.zeros(math.prod(shape) * like.itemsize + LINE_BYTES, np.uint8)
-    return aligned(room, shape, like.dtype)
+def aligned_zeros(shape: Listed[int], dtype: np.dtype) -> np.ndarray:
+    """Zeros from the border of a line on."""
+    room = np.zeros(math.prod(shape) * dtype.itemsize + LINE_BYTES, np.uint8)
+    return aligned(room, shape, dtype)
 
 
-def make_tiles(sequence: Sequence, model: Model) -> Tiles:
-    """Allocate tiles of zeros; not compiled. Pages that a pass leaves alone cost nothing."""
-    like, size = sequence.lr, len(sequence.token_eta)
-    lanes = VECTOR_BYTES // like.itemsize
+def make_tiles(model: Model, size: int, dtype: np.dtype) -> Tiles:
+    """Allocate tiles of zeros for mini-batches of `size` tokens; not compiled.
+
+    Pages that a pass leaves alone cost nothing.
+    """
+    lanes = VECTOR_BYTES // dtype.itemsize
     panels = -(-size // lanes)
     tokens, width = panels * lanes, padded(max(model.dim, model.hidden))
     tiles = Tiles(
-        aligned_zeros((model.layers + 1, 12, panels, width, lanes), like),
-        aligned_zeros((6, panels, width, lanes), like),
-        aligned_zeros((6, model.layers, panels, tokens, lanes), like),
-        aligned_zeros((4, tokens), like),
-        aligned_zeros((3, width // lanes, 3 * tokens, lanes), like),
+        aligned_zeros((model.layers + 1, 12, panels, width, lanes), dtype),
+        aligned_zeros((6, panels, width, lanes), dtype),
+        aligned_zeros((6, model.layers, panels, tokens, lanes), dtype),
+        aligned_zeros((4, tokens), dtype),
+        aligned_zeros((3, width // lanes, 3 * tokens, lanes), dtype),
     )
-    token_eta = np.zeros(tokens, like.dtype)
-    token_eta[:size] = sequence.token_eta
     causal = np.triu(np.ones((tokens, tokens))).reshape(tokens, panels, lanes).swapaxes(0, 1)
     tiles.squares[CAUSAL, 0] = causal
-    tiles.squares[STEPS, 0] = causal * token_eta.reshape(panels, 1, lanes)
     return tiles
+
+
+@jit
+def load_steps(tiles: Any, token_eta: Any) -> None:
+    """Write the step sizes by position, for those tokens a query may learn from."""
+    steps, causal = tiles.squares[STEPS, 0], tiles.squares[CAUSAL, 0]
+    panels, tokens, vector = steps.shape
+    for p in range(panels):
+        for lane in range(vector):
+            i = p * vector + lane
+            for j in range(tokens):
+                steps[p, j, lane] = causal[p, j, lane] * token_eta[i] if i < len(token_eta) else 0
 
 
 @jit
