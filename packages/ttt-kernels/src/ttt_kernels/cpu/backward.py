@@ -20,7 +20,7 @@ from ttt_kernels.cpu.tiles import (
     DINPUTS,
     DOUTPUT,
     DRATES,
-    DTARGETS,
+    DVALUES,
     GRADIENTS,
     INPUTS,
     INVERSE_STD,
@@ -41,7 +41,7 @@ from ttt_kernels.cpu.tokens import (
     next_of,
     store_tile,
 )
-from ttt_kernels.cpu.vector import load, prefetch, put, row, vector_length, zeros
+from ttt_kernels.cpu.vector import load, prefetch, put, vector_length, zeros
 
 
 class Upstream(NamedTuple):
@@ -339,14 +339,10 @@ def write_tokens(
 ) -> None:
     """Write the gradients of a mini-batch's tokens."""
     _, tokens, heads = gradients.lr.shape
-    rows, dtargets = tiles.by_token[OTHER], tiles.single[DTARGETS]
+    rows = tiles.by_token[OTHER]
     at, step = ((batch * tokens + start) * heads + head) * dim, heads * dim
     store_tile(gradients.q, at, step, tiles.single[DOUTPUT], rows, count, dim)
     store_tile(gradients.k, at, step, tiles.layered[0, DINPUTS], rows, count, dim)
-    for p in range(dtargets.shape[0]):
-        out = dtargets[p]
-        for d in range(dim):
-            put(out, d, zeros(out) - row(out, d))
-    store_tile(gradients.v, at, step, dtargets, rows, count, dim)
+    store_tile(gradients.v, at, step, tiles.single[DVALUES], rows, count, dim)
     for i in range(count):
         gradients.lr[batch, start + i, head] = tiles.rows[DRATES, i]

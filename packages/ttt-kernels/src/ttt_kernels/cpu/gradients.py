@@ -27,7 +27,7 @@ from ttt_kernels.cpu.tiles import (
     DOUTPUT,
     DPULLED,
     DRATES,
-    DTARGETS,
+    DVALUES,
     FLIPPED,
     GRADIENTS,
     GROWTH,
@@ -70,8 +70,7 @@ def mini_batch_gradients(
 
     Args:
         tiles: after `backward.recall`, with the gradient of the output. Afterwards DOUTPUT is that
-            of the queries, DINPUTS of the first layer that of the keys, DTARGETS the values', with
-            the other sign.
+            of the queries, DINPUTS of the first layer that of the keys, DVALUES the values'.
         state: at the start of the mini-batch.
         dstate: at its end, and then at its start.
         count: tokens.
@@ -95,9 +94,9 @@ def mini_batch_gradients(
         layer_gradients(tiles, state, layer, model)
         state_gradients(tiles, dstate, layer, model)
     for p in range(tiles.single.shape[1]):
-        dkeys, dtargets = tiles.layered[0, DINPUTS, p], tiles.single[DTARGETS, p]
-        for d in range(model.dim):
-            put(dkeys, d, row(dkeys, d) + row(dtargets, d))
+        dkeys, dvalues = tiles.layered[0, DINPUTS, p], tiles.single[DVALUES, p]
+        for d in range(model.dim):  # the target is v - k
+            put(dkeys, d, row(dkeys, d) - row(dvalues, d))
         add_totals(dstate.rows[LN_W], tiles.single[DLN_W, p], model.dim)
         add_totals(dstate.rows[LN_B], tiles.single[DLN_B, p], model.dim)
 
@@ -283,7 +282,7 @@ def loss_gradients(tiles: Any, state: Any, model: Any) -> None:
     for p in range(tiles.single.shape[1]):
         normed, targets = tiles.layered[last + 1, INPUTS, p], tiles.single[TARGETS, p]
         upstreams, dkeys = tiles.layered[last, DGRADIENTS, p], tiles.layered[last, DKEYS, p]
-        gradients, derrors = tiles.layered[last, GRADIENTS, p], tiles.single[DTARGETS, p]
+        gradients, dvalues = tiles.layered[last, GRADIENTS, p], tiles.single[DVALUES, p]
         dln_w, dln_b = tiles.single[DLN_W, p], tiles.single[DLN_B, p]
         inverse_std = load(tiles.rows[INVERSE_STD], p * vector)
         sum_u, sum_ux, sum_ug, sum_ax = zeros(normed), zeros(normed), zeros(normed), zeros(normed)
@@ -302,7 +301,7 @@ def loss_gradients(tiles: Any, state: Any, model: Any) -> None:
             error = x * scale + spread(ln_b, d) - row(targets, d)
             dupstream = (u - mean_u - x * mean_ux) * inverse_std
             derror = dupstream * scale
-            put(derrors, d, derror)
+            put(dvalues, d, zeros(normed) - derror)
             put(dln_w, d, row(dln_w, d) + dupstream * error + derror * x)
             put(dln_b, d, row(dln_b, d) + derror)
             dx = derror * scale - (u * mean_ax + error * scale * mean_ux) * inverse_std

@@ -39,9 +39,9 @@ ANSWERS, DPULLED, INPUTS, DANSWERS, DKEYS = range(5)
 # gelu' and gelu'' between the layers on the way of the keys, and gelu' on that of the queries; g_l;
 # g_{l+1} W_{l+1}^T; gradients of x_l and of g_l.
 SLOPES, CURVATURES, ANSWER_SLOPES, GRADIENTS, PULLED, DINPUTS, DGRADIENTS = range(5, 12)
-# Single tiles: v - k; anything. Gradients: of the output, then of q; of k, as far as through v - k;
-# of the layer norm, where each token's lane holds its part.
-TARGETS, SCALED, DOUTPUT, DTARGETS, DLN_W, DLN_B = range(6)
+# Single tiles: v - k; anything. Gradients: of the output, then of q; of v; of the layer norm, where
+# each token's lane holds its part.
+TARGETS, SCALED, DOUTPUT, DVALUES, DLN_W, DLN_B = range(6)
 # Tokens by tokens, key j by query i: 1 + x_j . q_i, of every layer; that times -eta_ij. In the
 # first layer's place: token_eta_i for j <= i, else 0; ones there; the gradient of x_j . q_i; a
 # transpose.
