@@ -44,10 +44,10 @@ class Package:
     def set_factor(self, factor: int) -> None:
         (self.folder / "compiled/helper.py").write_text(HELPER.format(factor=factor))
 
-    def run(self, **environment: str) -> tuple[str, bool]:
-        """The answer of a fresh process, and whether it had to compile."""
+    def run(self, show: str = "run(20.0)", **environment: str) -> tuple[str, bool]:
+        """What a fresh process shows, and whether it had to compile."""
         done = subprocess.run(
-            [sys.executable, "-c", "from compiled.main import run; print(run(20.0))"],
+            [sys.executable, "-c", f"import sys; from compiled.main import run; print({show})"],
             env={
                 **os.environ,
                 "PYTHONPATH": str(self.folder),
@@ -70,6 +70,13 @@ def test_code_is_kept_until_any_module_it_came_from_changes(tmp_path: Path) -> N
     assert package.run() == ("61.0", True)
     package.set_factor(2)
     assert package.run() == ("41.0", False)
+
+
+def test_code_is_read_without_what_only_compiling_needs(tmp_path: Path) -> None:
+    package = Package(tmp_path)
+    show = "run(20.0), 'numba.core.inline_closurecall' in sys.modules"
+    assert package.run(show) == ("41.0 True", True)
+    assert package.run(show) == ("41.0 False", False)
 
 
 def test_code_is_read_from_no_directory_that_others_can_write(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ttt_kernels.cpu import arrays
+from ttt_kernels.cpu.vector import LINE_BYTES
 
 LIKE = torch.zeros(1)
 SHAPE = (1 << 20,)
@@ -62,3 +63,8 @@ def test_no_more_is_kept_than_is_allowed() -> None:
 def test_small_results_keep_nothing() -> None:
     filled(1.0, (1000,))
     assert arrays._rooms == []
+
+
+def test_results_of_any_size_start_on_the_border_of_a_line() -> None:
+    results = [filled(0.0, (size,)) for size in (0, 1, 3, 1000, 1 << 19, (1 << 19) + 1, 1 << 20)]
+    assert all(each.data_ptr() % LINE_BYTES == 0 for each in results if each.numel())

@@ -135,7 +135,10 @@ class _SourcesCache(caching.FunctionCache):
     _impl_class: Any = _SourcesCacheImpl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        found = super().load_overload(sig, target_context)
+        # Numba's own begins with preparing all it could compile with, which takes longer than the
+        # rest; what was compiled needs nothing of it, and who compiles prepares it in any case.
+        with self._guard_against_spurious_io_errors():
+            found = self._load_overload(sig, target_context)
         if found is None:
             _log.warning(
                 "compiling `%s` of the cpu kernel: once for this machine, some seconds",
