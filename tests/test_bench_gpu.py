@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,16 @@ def test_the_results_file_has_every_figure_and_the_machine(
 
 def test_the_spread_is_median_and_deciles(bench: ModuleType) -> None:
     assert bench.spread([float(i) for i in range(101)]) == (50.0, 10.0, 90.0)
+
+
+def test_calls_that_take_long_are_timed_often_enough_for_a_median(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def do_bench(_: Any, *, rep: float, **_options: Any) -> list[float]:
+        return [600.0] * max(1, int(rep / 600.0))  # as Triton does for a call of 600 ms
+
+    monkeypatch.setattr("triton.testing.do_bench", do_bench)
+    assert bench.timed(lambda: None) == [600.0] * 5
 
 
 def test_where_there_is_no_gpu_one_line_says_so() -> None:
