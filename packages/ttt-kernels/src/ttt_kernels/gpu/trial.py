@@ -23,8 +23,6 @@ TOLERANCES = {torch.bfloat16: 1.5e-2, torch.float16: 3e-3, torch.float32: 1e-4}
 class Trial:
     """One call of TTT-Linear.
 
-    It has two heads, because a single one would be a constant to the compiler.
-
     Attributes:
         family: `naive` or `tile`; their `-multi` forms are the same kernels launched less often.
         head_dim: D.
@@ -32,6 +30,7 @@ class Trial:
         dtype: of the tokens.
         mini_batches: that are read.
         sequences: that read them, each the same.
+        heads: two by default, because a single one would be a constant to the compiler.
     """
 
     family: str
@@ -40,11 +39,7 @@ class Trial:
     dtype: torch.dtype = torch.bfloat16
     mini_batches: int = 3
     sequences: int = 1
-
-    @property
-    def heads(self) -> int:
-        """H."""
-        return 2
+    heads: int = 2
 
     def launches(self, target: str) -> dict[str, "Launch"]:
         """Both launches, by direction; none is made."""
