@@ -9,7 +9,7 @@ Autocast does not reach inside: the operators take tokens of any dtype, compute 
 state and return outputs in the dtype of q.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -164,37 +164,108 @@ def _fake_backward(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401
     )
 
 
-def _save_arguments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:  # noqa: ANN401
-    """Keep the arguments and what the kernel saved; moments are constants to the outer gradient."""
-    arguments, result = OperatorArguments(*inputs[:-1]), OperatorResult(*output)
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*result.moments, *result.saved)
-    if not inputs[-1]:
-        ctx.save_for_backward()
-        ctx.arguments = None
-        return
-    tensors: list[Tensor] = []
-    for value in (*arguments[:10], result.saved):
-        tensors += [value] if isinstance(value, Tensor) else value
-    ctx.save_for_backward(*tensors)
-    ctx.layers, ctx.moments = len(arguments.weights), len(arguments.moments)
-    ctx.arguments = tuple(arguments[10:])
+class _Layout(NamedTuple):
+    """How many tensors of which kind there are in a row: tokens, weights, biases, norm, moments.
+
+    Attributes:
+        layers: weights, and biases.
+        moments: of Adam.
+    """
+
+    layers: int
+    moments: int
+
+    @property
+    def count(self) -> int:
+        """All tensors of the arguments: five of tokens and two of the layer norm besides."""
+        return 7 + 2 * self.layers + self.moments
+
+    def arguments(self, tensors: Sequence[Tensor], constants: Sequence[Any]) -> OperatorArguments:
+        """Lay out the arguments as operators take them."""
+        rest: list[Any] = list(tensors)
+        tokens, weights, biases = _take(rest, 5), _take(rest, self.layers), _take(rest, self.layers)
+        norm, moments = _take(rest, 2), rest
+        values: list[Any] = [*tokens, weights, biases, *norm, moments, *constants]
+        return OperatorArguments(*values)
 
 
-def _saved_arguments(ctx: Any) -> tuple[list[Any], list[Tensor]]:  # noqa: ANN401
-    """Undo `_save_arguments`: the values of `_ARGUMENTS`, what the kernel saved."""
-    if ctx.arguments is None:
-        raise KernelError("the forward operator was told to save nothing for a backward pass")
-    tensors = list(ctx.saved_tensors)
+class _Differentiable(torch.autograd.Function):
+    """A forward operator under autograd, its lists of tensors laid out flat.
 
-    def take(count: int) -> list[Tensor]:
-        taken = tensors[:count]
-        del tensors[:count]
-        return taken
+    `torch.library.register_autograd` would flatten and rebuild every list by a general tree, which
+    takes longer than a layer on a GPU.
+    """
 
-    tokens, weights, biases = take(5), take(ctx.layers), take(ctx.layers)
-    norm, moments = take(2), take(ctx.moments)
-    return [*tokens, weights, biases, *norm, moments, *ctx.arguments], tensors
+    @staticmethod
+    # pyrefly: ignore[bad-override] - torch declares *args
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        family: str,
+        layout: _Layout,
+        constants: tuple[Any, ...],
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Run the operator; moments are constants to the outer gradient."""
+        *constants_before_save, save = constants
+        arguments = layout.arguments(tensors, constants_before_save)
+        result = _below_autograd(family, arguments, save=save)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*result.moments, *result.saved)
+        ctx.family, ctx.layout, ctx.save = family, layout, save
+        ctx.constants = tuple(constants_before_save)
+        if save:
+            ctx.save_for_backward(*tensors, *result.saved)
+        return (
+            *(result.output, *result.weights, *result.biases),
+            *(*result.moments, *result.saved),
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Run the backward operator."""
+        if not ctx.save:
+            raise KernelError("the forward operator was told to save nothing for a backward pass")
+        layout: _Layout = ctx.layout
+        saved = list(ctx.saved_tensors)
+        arguments = layout.arguments(_take(saved, layout.count), ctx.constants)
+        of_results = list(upstream)
+        [d_output] = _take(of_results, 1)
+        d_weights, d_biases = (_take(of_results, layout.layers) for _ in range(2))
+        operator = getattr(torch.ops.ttt, f"{ctx.family}_backward")
+        gradients = operator(d_output, d_weights, d_biases, saved, *arguments)
+        *of_tokens, of_weights, of_biases, of_ln_w, of_ln_b = gradients
+        of_arguments = (*of_tokens, *of_weights, *of_biases, of_ln_w, of_ln_b)
+        return (None, None, None, *of_arguments, *[None] * layout.moments)
+
+
+def _take(tensors: list[Any], count: int) -> list[Any]:
+    """Remove the first ones."""
+    taken = tensors[:count]
+    del tensors[:count]
+    return taken
+
+
+def _below_autograd(family: str, arguments: OperatorArguments, *, save: bool) -> OperatorResult:
+    with torch._C._AutoDispatchBelowAutograd():
+        return run(family, arguments, save=save)
+
+
+def _autograd(family: str) -> Callable[..., tuple[Any, ...]]:
+    """The autograd kernel of a family's forward operator."""
+
+    def differentiable(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the schema types them
+        arguments, save = OperatorArguments(*args[:-1]), args[-1]
+        weights, biases, moments = arguments.weights, arguments.biases, arguments.moments
+        tensors = (*arguments[:5], *weights, *biases, *arguments[7:9], *moments)
+        if not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)):
+            return tuple(_below_autograd(family, arguments, save=save))
+        layout = _Layout(len(weights), len(moments))
+        constants = (*arguments[10:], save)
+        output, *saved = _Differentiable.apply(family, layout, constants, *tensors)
+        ends = [_take(saved, count) for count in (layout.layers, layout.layers, layout.moments)]
+        return (output, *ends, saved)
+
+    return differentiable
 
 
 def _register(family: str) -> None:
@@ -215,17 +286,7 @@ def _register(family: str) -> None:
         torch.library.impl(name, "CompositeExplicitAutograd", implementation)
         torch.library.register_fake(name, fake)
 
-    def differentiate(ctx: Any, *upstream: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        d_output, d_weights, d_biases, *_ = upstream
-        arguments, saved = _saved_arguments(ctx)
-        operator = getattr(torch.ops.ttt, f"{family}_backward")
-        gradients = operator(d_output, d_weights, d_biases, saved, *arguments)
-        # none for moments, step, adam, mini_batch_size, eps, checkpoint_interval, kernel and save;
-        # an empty list is a structure of its own to torch, one of numbers is not
-        no_adam: list[None] | None = [] if ctx.moments == 0 else None
-        return (*gradients, [None] * ctx.moments, None, no_adam, *[None] * 5)
-
-    torch.library.register_autograd(forward, differentiate, setup_context=_save_arguments)
+    torch.library.impl(forward, "Autograd", _autograd(family))
     torch.library.register_autograd(backward, _refuse_second_derivative)
 
 
