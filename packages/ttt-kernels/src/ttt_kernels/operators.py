@@ -176,7 +176,7 @@ class _Layout(NamedTuple):
     moments: int
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """All tensors of the arguments: five of tokens and two of the layer norm besides."""
         return 7 + 2 * self.layers + self.moments
 
@@ -227,7 +227,7 @@ class _Differentiable(torch.autograd.Function):
             raise KernelError("the forward operator was told to save nothing for a backward pass")
         layout: _Layout = ctx.layout
         saved = list(ctx.saved_tensors)
-        arguments = layout.arguments(_take(saved, layout.count), ctx.constants)
+        arguments = layout.arguments(_take(saved, layout.total), ctx.constants)
         of_results = list(upstream)
         [d_output] = _take(of_results, 1)
         d_weights, d_biases = (_take(of_results, layout.layers) for _ in range(2))
