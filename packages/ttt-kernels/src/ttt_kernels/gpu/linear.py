@@ -179,9 +179,9 @@ def backward(
             for span in spans:
                 state = _read(loop, family, span, state, None, kept)
         else:
-            state = State(saved[1].clone(), saved[2].clone())
-        for x, mean in zip(state, means, strict=True):
-            x.sub_(mean)  # as the forward kernels do: see `tiles.load_centered`
+            state = State(saved[1], saved[2])
+        # as the forward kernels do: see `tiles.load_centered`
+        state = State(*(x - mean for x, mean in zip(state, means, strict=True)))
         for span in reversed(spans):
             _read_back(loop, family, span, state, kept, d_out, gradients)
     return _summed(gradients, loop)
