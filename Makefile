@@ -20,7 +20,7 @@ test: env       ## the test suite
 slow: env       ## the tests that take minutes: more kills, more characters
 	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2 -m slow
 
-gpu: env        ## test the kernels on a GPU, then time them
+gpu: env        ## test kernels and training on a GPU, then time the kernels
 	@scripts/gpu.sh $(bin)/python
 
 docs: env       ## every command and example of the documentation

@@ -19,22 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from training_steps import model_config, training_step, without_inner_loop
 
-from ttt_config import RunConfig, resolve
-from ttt_core.inner import InnerModel
-from ttt_data import Batch
+from ttt_config import RunConfig
+from ttt_config.train import Dtype
 from ttt_kernels import ttt_linear_adam, ttt_mlp
 from ttt_kernels.reference import AdamMoments, AdamUpdate, InnerParameters, SGDUpdate, scan
 from ttt_layer import TTTModel
-from ttt_training.learner import Learner
-from ttt_training.step import take_step
 
 KINDS = ("linear", "linear-adam", "mlp")
 ADAM = AdamUpdate(lr=0.001, beta1=0.9, beta2=0.999)
@@ -220,8 +216,8 @@ def step_table(options: argparse.Namespace) -> Iterator[str]:
     yield row("training step", "inner loop, ms", "without, ms", "slower")
     for kind in ("linear", "mlp"):
         steps = [
-            training_step(kind, options, dtype="f32"),
-            without_inner_loop(training_step(kind, options, dtype="f32")),
+            training_step(config_of(kind, options)),
+            without_inner_loop(training_step(config_of(kind, options))),
         ]
         ours, bare = compare(steps, options.rounds)
         yield row(f"{options.size} {kind}, f32", ours, bare, f"{ours.median / bare.median:.2f}x")
@@ -229,19 +225,24 @@ def step_table(options: argparse.Namespace) -> Iterator[str]:
     for kind in ("linear", "mlp"):
         eager, low = compare(
             [
-                training_step(kind, options, dtype="f32", eager=True),
-                training_step(kind, options, dtype="bf16"),
+                training_step(config_of(kind, options), eager=True),
+                training_step(config_of(kind, options, dtype="bf16")),
             ],
             max(2, options.rounds // 3),
         )
         yield row(f"{options.size} {kind}", eager, low, f"{eager.median / low.median:.1f}x")
 
 
+def config_of(kind: str, options: argparse.Namespace, dtype: Dtype = "f32") -> RunConfig:
+    """A model and its training as the command line says, a sequence at a time."""
+    return model_config(kind, options.size, options.tokens, batch_size=1, dtype=dtype)
+
+
 def decode_table(options: argparse.Namespace) -> Iterator[str]:
     """One token at a time, beside a pass over all weights."""
     yield row("decode", "a token, ms", "weights once, ms", "slower")
     for kind in ("linear", "mlp"):
-        model = TTTModel(model_config(kind, options).model).eval()
+        model = TTTModel(config_of(kind, options).model).eval()
         weights = [parameter.detach().flatten() for parameter in model.parameters()]
         prompt = torch.randint(0, 1000, (1, 32))
         with torch.inference_mode():
@@ -310,82 +311,6 @@ def memory_bytes(name: str) -> int:
     """The memory this process holds, `VmRSS`, or the most it has held, `VmHWM`; Linux only."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if name in line]
     return int(line.split()[1]) * 1024
-
-
-def model_config(kind: str, options: argparse.Namespace, dtype: str = "f32") -> RunConfig:
-    """A model of 32,000 tokens, as the paper's."""
-    values = {
-        "size": options.size,
-        "layer_type": kind,
-        "vocab_size": 32000,
-        "max_seq_len": options.tokens,
-        "dtype": dtype,
-        "batch_size": 1,
-    }
-    return resolve(("bench", values)).config
-
-
-def training_step(
-    kind: str, options: argparse.Namespace, *, dtype: str, eager: bool = False
-) -> Callable[[], None]:
-    """Make a function that takes a whole training step, optimizer and all."""
-    config = model_config(kind, options, dtype)
-    torch.manual_seed(0)
-    learner = Learner.build(TTTModel(config.model), config.train)
-    ids = torch.randint(0, 32000, (1, options.tokens)).numpy()
-    batch = Batch(ids, ids)
-
-    def step() -> None:
-        with eager_inner_loop() if eager else nullcontext():
-            take_step(learner, batch, step=1, settings=config.train)
-
-    return step
-
-
-def without_inner_loop(step: Callable[[], None]) -> Callable[[], None]:
-    """Let the inner models add up what they are given, so that gradients still reach all of it."""
-
-    def answer(*arguments: Any) -> tuple[Tensor, object]:  # noqa: ANN401
-        _, q, k, v, _, lr, state = arguments
-        return q + k + v + lr.unsqueeze(-1).to(q.dtype), state
-
-    def bare() -> None:
-        with patch.object(InnerModel, "forward", answer):
-            step()
-
-    return bare
-
-
-@contextmanager
-def eager_inner_loop() -> Iterator[None]:
-    """Let the public functions be the scan under autograd."""
-
-    def run(
-        *arguments: Any,  # noqa: ANN401 - those of `ttt_mlp`
-        mini_batch_size: int,
-        eps: float,
-        **_options: object,
-    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        q, k, v, token_eta, lr, weights, biases, ln_w, ln_b = arguments
-        start = InnerParameters(tuple(weights), tuple(biases))
-        out, end = scan(
-            *(q, k, v, token_eta, lr, start, ln_w, ln_b),
-            update=SGDUpdate(),
-            mini_batch_size=mini_batch_size,
-            eps=eps,
-        )
-        return out, end.weights, end.biases
-
-    def run_linear(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-        *tokens, weight, bias, ln_w, ln_b = arguments
-        out, weights, biases = run(*tokens, (weight,), (bias,), ln_w, ln_b, **options)
-        return out, weights[0], biases[0]
-
-    with (
-        patch("ttt_core.linear.ttt_linear", run_linear),
-        patch("ttt_core.mlp.ttt_mlp", run),
-    ):
-        yield
 
 
 def compare(runs: Sequence[Callable[[], None]], rounds: int) -> list[Spread]:

@@ -16,6 +16,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from training_steps import model_config, training_step, without_inner_loop
 
 from ttt_kernels import read_open_tokens, ttt_linear
 from ttt_kernels.reference import InnerParameters
@@ -31,6 +33,8 @@ ROOT = Path(__file__).parents[1]
 NO_GPU = "no GPU: nothing to time; `make test` proves the kernels without one"
 TOLERANCE = 1.5e-2
 """Of a result in bfloat16, relative to float64."""
+FEWEST = 5
+"""Calls of which a median is taken."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ SHAPES = (
     Shape(mini_batch_size=64),
 )
 KERNELS = ("reference", "naive-multi", "tile-multi")
+STEP_BATCHES = (1, 8, 32)
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,35 @@ class Row:
     error: float
 
 
+@dataclass(frozen=True)
+class StepRow:
+    """A training step of the 125m model, bf16 by autocast.
+
+    Attributes:
+        batch: B.
+        tokens: T.
+        median_ms: of the step.
+        bare_ms: of one with q + k + v + lr for the inner loop.
+        tokens_s: read by the former.
+    """
+
+    batch: int
+    tokens: int
+    median_ms: float
+    bare_ms: float
+    tokens_s: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured so far, and where."""
+
+    machine: dict[str, Any]
+    speeds: Speeds
+    rows: list[Row]
+    steps: list[StepRow]
+
+
 def spread(times_ms: Sequence[float]) -> tuple[float, float, float]:
     """Median, tenth and ninetieth percentile."""
     deciles = statistics.quantiles(times_ms, n=10, method="inclusive")
@@ -153,14 +187,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print(NO_GPU)
         return 0
-    speeds = measured_speeds()
-    rows: list[Row] = []
+    results = Results(machine(), measured_speeds(), [], [])
+    for batch in STEP_BATCHES:
+        results.steps.append(timed_step(batch))
+        print(step_line(results.steps[-1]), flush=True)
     for shape in SHAPES:
-        for row in (*layer_rows(shape, speeds), decode_row(shape, speeds)):
-            rows.append(row)
-            print(table_row(row), flush=True)
-    print(*write_results(options.out, machine(), speeds, rows), sep="\n")
+        found = [*layer_rows(shape, results.speeds), decode_row(shape, results.speeds)]
+        print(*map(table_row, found), sep="\n", flush=True)
+        results.rows.extend(found)
+        data, table = write_results(options.out, results)
+        print(f"{data}\n{table}", flush=True)
     return 0
+
+
+def timed_step(batch: int) -> StepRow:
+    """Of the 125m model, whole and without its inner loop."""
+    tokens = Shape().tokens
+    config = model_config("linear", "125m", tokens, batch_size=batch, dtype="bf16")
+    whole = training_step(config)
+    with_loop, bare = (wall_ms(step) for step in (whole, without_inner_loop(whole)))
+    return StepRow(batch, tokens, with_loop, bare, 1e3 * batch * tokens / with_loop)
+
+
+def wall_ms(step: Callable[[], None], rounds: int = 10) -> float:
+    """Median time of a training step, which waits for its own loss."""
+    times = []
+    for _ in range(3 + rounds):
+        began = time.perf_counter()
+        step()
+        times.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(times[3:])
 
 
 def layer_rows(shape: Shape, speeds: Speeds) -> list[Row]:
@@ -262,7 +318,10 @@ def timed(call: Callable[[], object]) -> list[float]:
     """Milliseconds of many calls after a warm-up, the second-level cache cleared before each."""
     from triton.testing import do_bench
 
-    return do_bench(call, warmup=100, rep=500, return_mode="all")
+    times = do_bench(call, warmup=100, rep=500, return_mode="all")
+    if len(times) < FEWEST:  # each takes long
+        times = do_bench(call, warmup=0, rep=FEWEST * max(times), return_mode="all")
+    return times
 
 
 def measured_speeds() -> Speeds:
@@ -300,31 +359,41 @@ def revision() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def write_results(
-    folder: Path, machine: dict[str, Any], speeds: Speeds, rows: Sequence[Row]
-) -> tuple[Path, Path]:
-    """Write all figures as JSON and the table as Markdown; returns both paths."""
+def write_results(folder: Path, results: Results) -> tuple[Path, Path]:
+    """Write all figures as JSON and the tables as Markdown; returns both paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-")
+    device, speeds = results.machine["device"], results.speeds
+    stem = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     data, table = folder / f"{stem}.json", folder / f"{stem}.md"
-    content = {"machine": machine, "speeds": asdict(speeds), "rows": [asdict(row) for row in rows]}
-    data.write_text(json.dumps(content, indent=1) + "\n")
+    data.write_text(json.dumps(asdict(results), indent=1) + "\n")
     lines = [
-        f"# {machine['device']}",
+        f"# {device}",
         "",
         "By `python benches/bench_gpu.py`; milliseconds, the median and in brackets the tenth and",
         "ninetieth percentile. Tokens in bfloat16.",
         "",
-        *(f"* {name}: {value}" for name, value in machine.items()),
+        *(f"* {name}: {value}" for name, value in results.machine.items()),
         f"* a copy: {speeds.bytes_s / 1e9:.0f} GB/s",
         f"* a product: {speeds.flops_s / 1e12:.0f} TFLOP/s",
         "",
         "| | kernel | B | T | H | D | M | ms | floor, ms | times the floor | error |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
-        *map(table_row, rows),
+        *map(table_row, results.rows),
+        "",
+        "A training step of the 125m model, TTT-Linear, bf16, and one without the inner loop:",
+        "",
+        "| B | T | ms | without, ms | tokens/s |",
+        "|---|---|---|---|---|",
+        *map(step_line, results.steps),
     ]
     table.write_text("\n".join(lines) + "\n")
     return data, table
+
+
+def step_line(row: StepRow) -> str:
+    """A line of the Markdown table of training steps."""
+    times = f"{row.median_ms:.1f} | {row.bare_ms:.1f} | {row.tokens_s:,.0f}"
+    return f"| {row.batch} | {row.tokens} | {times} |"
 
 
 def table_row(row: Row) -> str:

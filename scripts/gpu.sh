@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test the kernels on this machine's GPU, then time them: scripts/gpu.sh PYTHON
+# Test kernels and training on this machine's GPU, then time the kernels: scripts/gpu.sh PYTHON
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,5 +8,5 @@ if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; 
   echo "no GPU on this machine: nothing to test or time; \`make test\` proves the kernels without one"
   exit 0
 fi
-"$python" -m pytest -q -m gpu -n 4 --dist worksteal packages/ttt-kernels
+"$python" -m pytest -q -m gpu -n 4 --dist worksteal packages/ttt-kernels packages/ttt-training
 "$python" benches/bench_gpu.py

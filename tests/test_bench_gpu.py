@@ -1,30 +1,19 @@
 """`make gpu` as far as a machine without a GPU can tell: floors, the results file, one line."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
+import bench_gpu as bench
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_gpu", ROOT / "benches" / "bench_gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_floors_are_bytes_and_products_of_the_layer(bench: ModuleType) -> None:
+def test_floors_are_bytes_and_products_of_the_layer() -> None:
     one = bench.Shape(batch=1, tokens=1, heads=1, head_dim=64, mini_batch_size=16)
     forward, backward = bench.work_of("forward", one), bench.work_of("backward", one)
     assert (forward.bytes, forward.flops) == (516, 28_672)
@@ -40,11 +29,13 @@ def test_floors_are_bytes_and_products_of_the_layer(bench: ModuleType) -> None:
 
 
 def test_the_results_file_has_every_figure_and_the_machine(
-    bench: ModuleType, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     row = bench.Row("forward", "tile-multi", bench.Shape(), 0.5, 0.4, 0.7, 0.1, 2e-3)
     named = {"device": "Some GPU (80 GB)", "torch": "2.13"}
-    data, table = bench.write_results(tmp_path / "new", named, bench.Speeds(3e12, 9e14), [row])
+    step = bench.StepRow(8, 2048, 64.0, 32.0, 256_000.0)
+    results = bench.Results(named, bench.Speeds(3e12, 9e14), [row], [step])
+    data, table = bench.write_results(tmp_path / "new", results)
     assert data.name == "some-gpu-80-gb.json"
     content = json.loads(data.read_text())
     assert content["machine"] == named
@@ -53,11 +44,23 @@ def test_the_results_file_has_every_figure_and_the_machine(
     assert "| forward | tile-multi | 8 | 2048 | 12 | 64 | 16 | 0.5 [0.4, 0.7] | 0.1 | 5.0 |" in (
         table.read_text()
     )
+    assert content["steps"][0]["bare_ms"] == 32.0
+    assert "| 8 | 2048 | 64.0 | 32.0 | 256,000 |" in table.read_text()
     assert "* a copy: 3000 GB/s\n* a product: 900 TFLOP/s\n" in table.read_text()
 
 
-def test_the_spread_is_median_and_deciles(bench: ModuleType) -> None:
+def test_the_spread_is_median_and_deciles() -> None:
     assert bench.spread([float(i) for i in range(101)]) == (50.0, 10.0, 90.0)
+
+
+def test_calls_that_take_long_are_timed_often_enough_for_a_median(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def do_bench(_: Any, *, rep: float, **_options: Any) -> list[float]:
+        return [600.0] * max(1, int(rep / 600.0))  # as Triton does for a call of 600 ms
+
+    monkeypatch.setattr("triton.testing.do_bench", do_bench)
+    assert bench.timed(lambda: None) == [600.0] * 5
 
 
 def test_where_there_is_no_gpu_one_line_says_so() -> None:

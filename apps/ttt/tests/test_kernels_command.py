@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -103,10 +104,12 @@ def test_tune_shows_what_it_found_and_writes_if_asked(
     from ttt_kernels.gpu.trial import Trial
 
     few, many = Form(4, 2), Form(2, 2)
-    rows = {
+    rows: dict[Form, dict[str, Any]] = {
         form: {"stack_bytes": 0, "loop_instructions": loop, "num_warps": form.num_warps}
         for form, loop in ((few, 800), (many, 1300))
     }
+
+    rows[few]["ms"] = {"latency": 1.25, "throughput": 5.0}
 
     def find(trial: Trial, target: str, _: object) -> list[tune.Choice]:
         forms = Forms(few, many)
@@ -119,7 +122,8 @@ def test_tune_shows_what_it_found_and_writes_if_asked(
     code, shown, _ = ttt(*asked)
     assert code == 0
     first = " ".join(shown.splitlines()[1].split())
-    assert first == "tile_forward sm_80 64 16 4 2 0 800 latency, simulated: 4.0e-03"
+    assert first == "tile_forward sm_80 64 16 4 2 0 800 1.25 / 5 latency, simulated: 4.0e-03"
+    assert shown.splitlines()[2].split()[-5:-3] == ["1300", "-"]
     assert len(written) == write
     (found,) = json.loads(ttt(*asked, "--json").out)
     assert found["throughput"] == {"num_warps": 2, "num_stages": 2}

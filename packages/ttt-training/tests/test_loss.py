@@ -8,13 +8,13 @@ from torch.nn import functional
 from ttt_config import ModelConfig
 from ttt_layer import TTTModel
 from ttt_training import loss as loss_module
-from ttt_training.loss import cross_entropy, token_losses
+from ttt_training.loss import chunk_rows, cross_entropy, token_losses
 
 
 @pytest.fixture(params=[1, 5, 1000])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens scored at a time: one, a number that does not divide theirs, more than there are."""
-    monkeypatch.setattr(loss_module, "chunk_rows", lambda _vocab_size: request.param)
+    monkeypatch.setattr(loss_module, "chunk_rows", lambda _vocab_size, _device: request.param)
 
 
 def draw(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,6 +39,15 @@ def test_it_is_the_mean_over_tokens_not_over_sequences() -> None:
     surprise = -(hidden @ head.t()).log_softmax(-1)
     counted = [surprise[0, 0, 0], surprise[0, 1, 1], surprise[0, 2, 2], surprise[1, 0, 3]]
     torch.testing.assert_close(cross_entropy(hidden, head, targets), torch.stack(counted).mean())
+
+
+def test_a_gpu_scores_more_tokens_at_a_time_than_a_cpu_and_small_vocabularies_more_than_large() -> (
+    None
+):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert chunk_rows(32000, cpu) == 256
+    assert 2000 < chunk_rows(32000, gpu) < 2200
+    assert chunk_rows(1000, cpu) > 2000
 
 
 def test_uniform_scores_cost_the_logarithm_of_the_vocabulary() -> None:

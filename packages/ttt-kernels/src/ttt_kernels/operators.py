@@ -9,14 +9,12 @@ Autocast does not reach inside: the operators take tokens of any dtype, compute 
 state and return outputs in the dtype of q.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function, FunctionCtx
+from torch.autograd.function import FunctionCtx
 
 from ttt_kernels import dispatch
 from ttt_kernels.errors import KernelError
@@ -166,84 +164,108 @@ def _fake_backward(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401
     )
 
 
-class _Differentiated(Function):
-    """A forward operator with its derivative, arguments and results without lists.
+class _Layout(NamedTuple):
+    """How many tensors of which kind there are in a row: tokens, weights, biases, norm, moments.
 
-    `torch.library.register_autograd` would do the same, but takes lists apart and puts them
-    together leaf by leaf, at each call, for half a millisecond.
+    Attributes:
+        layers: weights, and biases.
+        moments: of Adam.
+    """
+
+    layers: int
+    moments: int
+
+    @property
+    def total(self) -> int:
+        """All tensors of the arguments: five of tokens and two of the layer norm besides."""
+        return 7 + 2 * self.layers + self.moments
+
+    def arguments(self, tensors: Sequence[Tensor], constants: Sequence[Any]) -> OperatorArguments:
+        """Lay out the arguments as operators take them."""
+        rest: list[Any] = list(tensors)
+        tokens, weights, biases = _take(rest, 5), _take(rest, self.layers), _take(rest, self.layers)
+        norm, moments = _take(rest, 2), rest
+        values: list[Any] = [*tokens, weights, biases, *norm, moments, *constants]
+        return OperatorArguments(*values)
+
+
+class _Differentiable(torch.autograd.Function):
+    """A forward operator under autograd, its lists of tensors laid out flat.
+
+    `torch.library.register_autograd` would flatten and rebuild every list by a general tree, which
+    takes longer than a layer on a GPU.
     """
 
     @staticmethod
-    def forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-        """Compute the results, flat.
-
-        Args:
-            args: what remembers for `backward`, name of the operator, how many layers and how many
-                moments, the arguments that are no tensors, and all tensors.
-            kwargs: none.
-        """
-        del kwargs
-        ctx, family, counts, options, *tensors = args
-        arguments, _ = _nested(tensors, counts)
-        result = OperatorResult(*_below_autograd(family, *arguments, *options))
+    # pyrefly: ignore[bad-override] - torch declares *args
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        family: str,
+        layout: _Layout,
+        constants: tuple[Any, ...],
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Run the operator; moments are constants to the outer gradient."""
+        *constants_before_save, save = constants
+        arguments = layout.arguments(tensors, constants_before_save)
+        result = _below_autograd(family, arguments, save=save)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*result.moments, *result.saved)
-        if options[-1]:
+        ctx.family, ctx.layout, ctx.save = family, layout, save
+        ctx.constants = tuple(constants_before_save)
+        if save:
             ctx.save_for_backward(*tensors, *result.saved)
-        ctx.family, ctx.counts, ctx.options = family, counts, options
-        return tuple(_flat(result))
+        return (
+            *(result.output, *result.weights, *result.biases),
+            *(*result.moments, *result.saved),
+        )
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        """Call the backward operator; moments are constants to the outer gradient."""
-        *options, save = ctx.options
-        if not save:
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Run the backward operator."""
+        if not ctx.save:
             raise KernelError("the forward operator was told to save nothing for a backward pass")
-        arguments, saved = _nested(ctx.saved_tensors, ctx.counts)
-        layers, moments = ctx.counts
-        d_output, *d_states = grad_outputs[: 1 + 2 * layers]
-        gradients = getattr(torch.ops.ttt, f"{ctx.family}_backward")(
-            *(d_output, d_states[:layers], d_states[layers:], saved, *arguments, *options)
-        )
-        return (None, None, None, *_flat(gradients), *[None] * moments)
+        layout: _Layout = ctx.layout
+        saved = list(ctx.saved_tensors)
+        arguments = layout.arguments(_take(saved, layout.total), ctx.constants)
+        of_results = list(upstream)
+        [d_output] = _take(of_results, 1)
+        d_weights, d_biases = (_take(of_results, layout.layers) for _ in range(2))
+        operator = getattr(torch.ops.ttt, f"{ctx.family}_backward")
+        gradients = operator(d_output, d_weights, d_biases, saved, *arguments)
+        *of_tokens, of_weights, of_biases, of_ln_w, of_ln_b = gradients
+        of_arguments = (*of_tokens, *of_weights, *of_biases, of_ln_w, of_ln_b)
+        return (None, None, None, *of_arguments, *[None] * layout.moments)
 
 
-def _flat(values: Iterable[Tensor | Sequence[Tensor]]) -> list[Tensor]:
-    """Tensors, and those of lists of tensors, one after the other."""
-    flat: list[Tensor] = []
-    for value in values:
-        flat += [value] if isinstance(value, Tensor) else value
-    return flat
+def _take(tensors: list[Any], count: int) -> list[Any]:
+    """Remove the first ones."""
+    taken = tensors[:count]
+    del tensors[:count]
+    return taken
 
 
-def _nested(tensors: Sequence[Tensor], counts: tuple[int, int]) -> tuple[list[Any], list[Tensor]]:
-    """Undo `_flat`: the tensors of `_ARGUMENTS` for so many layers and moments, and the rest."""
-    layers, moments = counts
-    left = iter(tensors)
-
-    def take(count: int) -> list[Tensor]:
-        return list(islice(left, count))
-
-    return [*take(5), take(layers), take(layers), *take(2), take(moments)], list(left)
-
-
-def _below_autograd(family: str, *args: Any) -> tuple[Any, ...]:  # noqa: ANN401
+def _below_autograd(family: str, arguments: OperatorArguments, *, save: bool) -> OperatorResult:
     with torch._C._AutoDispatchBelowAutograd():
-        return getattr(torch.ops.ttt, family)(*args)
+        return run(family, arguments, save=save)
 
 
-def _differentiably(family: str, *args: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    """Forward operator where autograd looks on."""
-    arguments = OperatorArguments(*args[:-1])
-    tensors = _flat(arguments[:10])
-    if not (torch.is_grad_enabled() and any(each.requires_grad for each in tensors)):
-        return _below_autograd(family, *args)
-    layers, moments = len(arguments.weights), len(arguments.moments)
-    results = iter(
-        _Differentiated.apply(family, (layers, moments), (*arguments[10:], args[-1]), *tensors)
-    )
-    output, *states = (list(islice(results, count)) for count in (1, layers, layers, moments))
-    return (*output, *states, list(results))
+def _autograd(family: str) -> Callable[..., tuple[Any, ...]]:
+    """The autograd kernel of a family's forward operator."""
+
+    def differentiable(*args: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the schema types them
+        arguments, save = OperatorArguments(*args[:-1]), args[-1]
+        weights, biases, moments = arguments.weights, arguments.biases, arguments.moments
+        tensors = (*arguments[:5], *weights, *biases, *arguments[7:9], *moments)
+        if not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)):
+            return tuple(_below_autograd(family, arguments, save=save))
+        layout = _Layout(len(weights), len(moments))
+        constants = (*arguments[10:], save)
+        output, *saved = _Differentiable.apply(family, layout, constants, *tensors)
+        ends = [_take(saved, count) for count in (layout.layers, layout.layers, layout.moments)]
+        return (output, *ends, saved)
+
+    return differentiable
 
 
 def _register(family: str) -> None:
@@ -263,7 +285,8 @@ def _register(family: str) -> None:
     ):
         torch.library.impl(name, "CompositeExplicitAutograd", implementation)
         torch.library.register_fake(name, fake)
-    torch.library.impl(forward, "Autograd", partial(_differentiably, family))
+
+    torch.library.impl(forward, "Autograd", _autograd(family))
     torch.library.register_autograd(backward, _refuse_second_derivative)
 
 

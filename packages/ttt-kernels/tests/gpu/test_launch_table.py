@@ -1,6 +1,8 @@
 """How kernels are launched: the table, what is done where it has no row, and how it is made."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from ttt_kernels.gpu import launch, tune
 from ttt_kernels.gpu.launch import Form, Forms, Shape, find_forms, launch_options, read_table
 from ttt_kernels.gpu.trial import TOLERANCES, Trial
 from ttt_kernels.verify import TARGETS, simulated
+from ttt_kernels.verify.launch import Launch, intercepted
+from ttt_kernels.verify.targets import find_target
 
 FORWARD = Shape("tile_forward", 64, 16, 16)
 
@@ -24,9 +28,8 @@ def test_rows_are_for_targets_and_tiles_that_exist() -> None:
         assert all(form.num_stages in tune.STAGES for form in forms)
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
-def test_a_forward_for_few_programs_has_more_warps_than_one_for_many(target: str) -> None:
-    forms = read_table()[target, FORWARD]
+def test_a_forward_for_few_programs_has_more_warps_than_one_for_many() -> None:
+    forms = read_table()["sm_80", FORWARD]
     assert forms.latency.num_warps == 4
     assert forms.throughput.num_warps in (1, 2)
 
@@ -133,6 +136,47 @@ def test_forms_are_ranked_by_what_spills_and_then_by_what_is_issued() -> None:
         Form(8, 2): row(644),  # its eight warps share four schedulers
     }
     assert tune.choose(rows) == Forms(latency=Form(4, 2), throughput=Form(2, 2))
+
+
+def test_forms_that_were_timed_are_ranked_by_it() -> None:
+    rows = {
+        Form(2, 2): row(1360) | {"ms": {"latency": 2.0, "throughput": 3.0}},
+        Form(4, 3): row(786, stack=880) | {"ms": {"latency": 3.0, "throughput": 2.0}},
+    }
+    assert tune.choose(rows) == Forms(latency=Form(2, 2), throughput=Form(4, 3))
+
+
+def test_where_there_is_the_gpu_all_stages_of_all_warps_are_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, list[Form]]] = []
+
+    def time_forms(_: Trial, direction: str, forms: dict[Form, Any]) -> dict[Form, Any]:
+        asked.append((direction, list(forms)))
+        return {f: {"latency": f.num_stages / f.num_warps, "throughput": 1.0} for f in forms}
+
+    monkeypatch.setattr(tune, "can_time", lambda target: target == "sm_80")
+    monkeypatch.setattr(tune, "time_forms", time_forms)
+    forward, backward = tune.tune(Trial("tile", 16, 16), "sm_80")
+    all_forms = {Form(warps, stages) for warps in (1, 2) for stages in tune.STAGES}
+    assert [(direction, set(forms)) for direction, forms in asked] == [
+        ("forward", all_forms),
+        ("backward", all_forms),
+    ]
+    assert forward.forms.latency == backward.forms.latency == Form(2, 1)
+    assert forward.rows[Form(1, 3)]["ms"] == {"latency": 3.0, "throughput": 1.0}
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_call_that_is_timed_launches_one_direction_each_time(direction: str) -> None:
+    trial, launched = Trial("tile", 16, 16, sequences=3), list[Launch]()
+    with intercepted(launched.append, find_target("sm_80")):
+        call = trial.call(direction, "cpu")
+        launched.clear()
+        call()
+        call()
+    assert [each.name for each in launched] == [f"tile_{direction}"] * 2
+    assert {math.prod(each.grid) for each in launched} == {3 * trial.heads}
 
 
 def test_forms_whose_state_fills_the_registers_are_not_compiled() -> None:

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from ttt_kernels import decode_step, read_open_tokens, ttt_linear
 from ttt_kernels.gpu.decode import OpenMiniBatch
+from ttt_kernels.gpu.launch import Form
+from ttt_kernels.gpu.timing import LOADS, time_forms
+from ttt_kernels.gpu.trial import Trial
 from ttt_kernels.reference import InnerParameters, SGDUpdate
 
 pytestmark = [
@@ -117,6 +120,14 @@ def test_a_new_length_compiles_nothing(kernel: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", compiled_anew)
     for tokens in (1, 16, 33, 48, 100):
         on_device(inputs_of(32, 16, torch.float32, tokens=tokens), kernel)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_forms_are_timed_under_every_load(direction: str) -> None:
+    forms = [Form(1, 2), Form(2, 2)]
+    times = time_forms(Trial("tile", 16, 16), direction, forms)
+    assert list(times) == forms
+    assert all(set(found) == set(LOADS) and min(found.values()) > 0 for found in times.values())
 
 
 def begin(x: InnerInputs) -> tuple[InnerParameters, OpenMiniBatch]:

@@ -118,7 +118,7 @@ def estimate_memory(config: RunConfig) -> MemoryEstimate:
         sizes = kept.bytes_by_block(without=own)
     activations = sum(sizes.values())
     vocab_size = model.vocab_size
-    scores = min(rows * length, chunk_rows(vocab_size)) * vocab_size
+    scores = min(rows * length, chunk_rows(vocab_size, device)) * vocab_size
     if config.train.activation_checkpointing:
         blocks = [size for block, size in sizes.items() if block is not None]
         stream = rows * length * config.model.hidden_size * _F32_BYTES

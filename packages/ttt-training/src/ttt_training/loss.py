@@ -14,8 +14,10 @@ from torch.autograd.function import once_differentiable
 
 from ttt_data.loading.batch import IGNORED_TARGET
 
-_CHUNK_SCORES = 1 << 21
-"""Scores computed at a time: few enough for a CPU's cache."""
+_CHUNK_SCORES = {"cpu": 1 << 21}
+"""Scores computed at a time, by the type of the device: few enough for a CPU's cache."""
+_MORE_CHUNK_SCORES = 1 << 26
+"""On any other device, where each chunk is a dozen launches: 256 MiB in float32."""
 _CHUNK_ROWS = 256
 """But at least for so many tokens: each chunk adds to the gradient of the whole head."""
 
@@ -68,9 +70,10 @@ def token_losses(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     return torch.cat([chunk.losses() for chunk in chunks]).view(targets.shape)
 
 
-def chunk_rows(vocab_size: int) -> int:
+def chunk_rows(vocab_size: int, device: torch.device) -> int:
     """Return how many tokens are scored at a time."""
-    return max(_CHUNK_ROWS, _CHUNK_SCORES // vocab_size)
+    scores = _CHUNK_SCORES.get(device.type, _MORE_CHUNK_SCORES)
+    return max(_CHUNK_ROWS, scores // vocab_size)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -102,7 +105,7 @@ def _chunks(hidden: Tensor, head: Tensor, targets: Tensor) -> Iterator[_Chunk]:
     """Score the tokens (N, C) chunk by chunk in memory that is used again."""
     dtype, device = _product_dtype(hidden), hidden.device
     wide = torch.promote_types(hidden.dtype, torch.float32)
-    size = min(chunk_rows(len(head)), len(hidden))
+    size = min(chunk_rows(len(head), device), len(hidden))
     scores = torch.empty(size, len(head), dtype=dtype, device=device)
     log_probabilities = torch.empty(size, len(head), dtype=wide, device=device)
     to_scores = head.to(dtype).t()

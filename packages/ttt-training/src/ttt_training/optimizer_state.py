@@ -43,7 +43,8 @@ def restore_optimizer(
         path: file the tensors are from, for messages.
         tensors: by name.
         model: whose parameters the optimizer moves.
-        optimizer: receives the moments, on the devices of the parameters.
+        optimizer: receives the moments, on the devices of the parameters, and the count of steps,
+            which is there, too, if AdamW is fused, and on the CPU if not.
         scaler: receives the loss scale, if it is enabled.
 
     Raises:
@@ -54,9 +55,11 @@ def restore_optimizer(
     moments = _moments_after_a_step(model) if tensors.keys() - scale.keys() else {}
     check_fit(path, tensors, moments | scale)
     optimizer.state.clear()
+    fused = {p for group in optimizer.param_groups if group["fused"] for p in group["params"]}
     for name, parameter in model.named_parameters() if moments else ():
+        step = tensors[f"{name}.step"]
         optimizer.state[parameter] = {
-            "step": tensors[f"{name}.step"],  # AdamW keeps it on the CPU
+            "step": step.to(parameter.device) if parameter in fused else step,
             "exp_avg": tensors[f"{name}.exp_avg"].to(parameter.device),
             "exp_avg_sq": tensors[f"{name}.exp_avg_sq"].to(parameter.device),
         }

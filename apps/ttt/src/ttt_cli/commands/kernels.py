@@ -169,8 +169,9 @@ def tune(
 ) -> None:
     """Find how kernels are best launched: compile candidates, prove the best ones right.
 
-    Ranked by what spills, then by instructions of the loop. What is chosen is held against the
-    reference first: simulated for sm_80, interpreted for other targets.
+    On a GPU of the target all candidates are timed. Without one they are ranked by what spills,
+    then by instructions of the loop. What is chosen is held against the reference first: simulated
+    for sm_80, interpreted for other targets.
     """
     import itertools
 
@@ -272,12 +273,13 @@ def _choice(found: "Choice") -> dict[str, object]:
 
 def _choices(found: "Sequence[Choice]") -> str:
     """All candidates; those that were chosen are marked."""
-    rows = [["kernel", "target", "D", "M", "warps", "stages", "stack", "loop", ""]]
+    rows = [["kernel", "target", "D", "M", "warps", "stages", "stack", "loop", "ms", ""]]
     for each in found:
         for form, row in each.rows.items():
             chosen = [name for name, its in each.forms._asdict().items() if its == form]
             proven = [f"{each.proven}: {each.error:.1e}"] if chosen else []
-            figures = (row["stack_bytes"], row["loop_instructions"])
+            times = " / ".join(f"{ms:.3g}" for ms in row.get("ms", {}).values())
+            figures = (row["stack_bytes"], row["loop_instructions"], times or "-")
             shape = (each.kernel, each.target, each.shape.dim, each.shape.mini_batch)
             rows.append([*map(str, (*shape, *form, *figures)), ", ".join([*chosen, *proven])])
     return _columns(rows)

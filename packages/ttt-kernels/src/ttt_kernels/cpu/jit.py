@@ -18,6 +18,7 @@ from typing import Any
 import numba
 import numba.extending
 from numba.core import caching
+from numba.core.runtime import rtsys
 
 from ttt_kernels.caches import cpu_directory
 from ttt_kernels.cpu.parts import PartCompiler
@@ -135,10 +136,10 @@ class _SourcesCache(caching.FunctionCache):
     _impl_class: Any = _SourcesCacheImpl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Numba's own begins with preparing all it could compile with, which takes longer than the
-        # rest; what was compiled needs nothing of it, and who compiles prepares it in any case.
-        with self._guard_against_spurious_io_errors():
-            found = self._load_overload(sig, target_context)
+        # Not as the base class does it, which first imports, in a fifth of a second, all that Numba
+        # can compile. What is compiled needs the run time alone, and the compiler sees to the rest.
+        rtsys.initialize(target_context)
+        found = self._load_overload(sig, target_context)
         if found is None:
             _log.warning(
                 "compiling `%s` of the cpu kernel: once for this machine, some seconds",

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ttt_kernels.errors import ShapeError
-from ttt_kernels.gpu.launch import Form
+from ttt_kernels.gpu.launch import Form, next_power_of_2
 from ttt_kernels.gpu.normalization import layer_norm, token_inner_gradient
 from ttt_kernels.gpu.tiles import (
     load_features,
@@ -317,7 +317,7 @@ def _launch(
         *(heads, held.keys.shape[2], eps, *strides),
         M=len(token_eta),
         D=dim,
-        D_PAD=triton.next_power_of_2(dim),
+        D_PAD=next_power_of_2(dim),
         ROWS=OPEN_ROWS,
         **_form(dim).options(),
     )

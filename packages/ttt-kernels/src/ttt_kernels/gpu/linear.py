@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from ttt_kernels.gpu.arguments import Gradients, Inputs, Start, State, Strided
-from ttt_kernels.gpu.launch import Shape, launch_options, target_of
+from ttt_kernels.gpu.launch import Shape, launch_options, next_power_of_2, target_of
 from ttt_kernels.gpu.naive_backward import naive_backward
 from ttt_kernels.gpu.naive_forward import naive_forward
 from ttt_kernels.gpu.tile_backward import tile_backward
@@ -56,8 +55,8 @@ class Family:
         constants = {
             "M": size,
             "D": dim,
-            "M_PAD": triton.next_power_of_2(size),
-            "D_PAD": max(TILE_ROWS if self.tiled else 1, triton.next_power_of_2(dim)),
+            "M_PAD": next_power_of_2(size),
+            "D_PAD": max(TILE_ROWS if self.tiled else 1, next_power_of_2(dim)),
             "ROWS": TILE_ROWS,
             "PRECISION": _precision(loop.q),
         }
@@ -180,9 +179,9 @@ def backward(
             for span in spans:
                 state = _read(loop, family, span, state, None, kept)
         else:
-            state = State(saved[1].clone(), saved[2].clone())
-        for x, mean in zip(state, means, strict=True):
-            x.sub_(mean)  # as the forward kernels do: see `tiles.load_centered`
+            state = State(saved[1], saved[2])
+        # as the forward kernels do: see `tiles.load_centered`
+        state = State(*(x - mean for x, mean in zip(state, means, strict=True)))
         for span in reversed(spans):
             _read_back(loop, family, span, state, kept, d_out, gradients)
     return _summed(gradients, loop)

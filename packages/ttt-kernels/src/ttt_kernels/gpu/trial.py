@@ -1,5 +1,6 @@
 """A small problem for the kernels, to compile them for it and to see whether they are right."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,7 @@ TOLERANCES = {torch.bfloat16: 1.5e-2, torch.float16: 3e-3, torch.float32: 1e-4}
 
 @dataclass(frozen=True)
 class Trial:
-    """One call of TTT-Linear: one sequence, two heads.
-
-    Two, because a single head would be a constant to the compiler.
+    """One call of TTT-Linear.
 
     Attributes:
         family: `naive` or `tile`; their `-multi` forms are the same kernels launched less often.
@@ -30,6 +29,8 @@ class Trial:
         mini_batch_size: M.
         dtype: of the tokens.
         mini_batches: that are read.
+        sequences: that read them, each the same.
+        heads: two by default, because a single one would be a constant to the compiler.
     """
 
     family: str
@@ -37,6 +38,8 @@ class Trial:
     mini_batch_size: int
     dtype: torch.dtype = torch.bfloat16
     mini_batches: int = 3
+    sequences: int = 1
+    heads: int = 2
 
     def launches(self, target: str) -> dict[str, "Launch"]:
         """Both launches, by direction; none is made."""
@@ -65,6 +68,25 @@ class Trial:
         """Output, final state and, under random weights of all three, every gradient."""
         return _results(self._arguments(device), self.mini_batch_size, f"{self.family}-multi")
 
+    def call(self, direction: str, device: str) -> Callable[[], object]:
+        """One direction alone, to be called again and again.
+
+        Args:
+            direction: `forward` or `backward`, for which the forward pass is run here and now.
+            device: where.
+        """
+        leaves = [x.requires_grad_() for x in self._arguments(device)]
+
+        def forward() -> Tensor:
+            options = {"mini_batch_size": self.mini_batch_size, "kernel": f"{self.family}-multi"}
+            return ttt_linear(*leaves, **options)[0]
+
+        if direction == "forward":
+            return torch.no_grad()(forward)
+        output = forward()
+        upstream = torch.randn_like(output)
+        return lambda: torch.autograd.grad(output, leaves, upstream, retain_graph=True)
+
     def error(self, found: dict[str, Tensor]) -> tuple[float, str]:
         """The largest relative error of what was found, and of which result.
 
@@ -82,7 +104,7 @@ class Trial:
     def _arguments(self, device: str) -> list[Tensor]:
         """In the order of `ttt_linear`, random enough that every one of them matters."""
         rng = torch.Generator().manual_seed(0)
-        heads, dim = 2, self.head_dim
+        heads, dim = self.heads, self.head_dim
         tokens = self.mini_batches * self.mini_batch_size
 
         def normal(*shape: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
@@ -98,7 +120,10 @@ class Trial:
             normal(heads, dim, scale=0.3, shift=1.0),
             normal(heads, dim, scale=0.3),
         ]
-        return [x.to(device) for x in arguments]
+        arguments = [x.to(device) for x in arguments]
+        for i in (0, 1, 2, 4):  # q, k, v and lr have a sequence in front
+            arguments[i] = arguments[i].repeat(self.sequences, *[1] * (arguments[i].ndim - 1))
+        return arguments
 
 
 _NAMES = ("q", "k", "v", "token_eta", "lr", "weight", "bias", "ln_w", "ln_b")

@@ -1,8 +1,9 @@
-"""The rows of the launch table, found by compiling: nothing needs a GPU, or is timed.
+"""The rows of the launch table, found by compiling, and by timing where there is the GPU for it.
 
-Of all candidates the compiler says how many instructions a mini-batch takes and what does not fit
-into registers. A form for latency gives a scheduler the least to issue, one for throughput has the
-fewest instructions in all its warps. What is chosen has to be right before it is written down.
+Without one, the compiler says of all candidates how many instructions a mini-batch takes and what
+does not fit into registers. A form for latency gives a scheduler the least to issue, one for
+throughput has the fewest instructions in all its warps. That knows nothing of what is waited for: a
+GPU of the target has the last word. What is chosen has to be right before it is written down.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from ttt_kernels.errors import KernelError
 from ttt_kernels.gpu.budgets import budgets_of, write_budgets
 from ttt_kernels.gpu.launch import Form, Forms, Shape, launched_as, read_table, write_table
 from ttt_kernels.gpu.report import SIMULATED, Row, figures, require_compiler
+from ttt_kernels.gpu.timing import LOADS, can_time, time_forms
 from ttt_kernels.gpu.trial import TOLERANCES, Trial
 
 if TYPE_CHECKING:
@@ -25,8 +27,12 @@ STAGES_AT_FIRST = 2
 SCHEDULERS = 4
 """Of a multiprocessor (SIMD units of a compute unit): a fifth warp waits for one of the others."""
 
-NEGLIGIBLE_STACK = 64
-"""Bytes of a thread's stack that count as none: a few registers, which stay in the first cache."""
+NEGLIGIBLE_STACK = 256
+"""Bytes of a thread's stack that count as none, since they stay in the first cache.
+
+On an H100 128 bytes in four warps took less time than none in eight, and 860 in two took 1.8 times
+as long (docs/kernels.md).
+"""
 
 
 class WrongKernelError(KernelError):
@@ -42,7 +48,7 @@ class Choice:
         target: it was compiled for.
         kernel: name of the function.
         forms: the two chosen ones.
-        rows: of the report, by form, of all candidates that compile.
+        rows: of the report, by form, of all candidates that compile; `ms` by load if timed.
         proven: how the chosen forms were found right: `simulated` or `interpreted`.
         error: largest relative error of any result.
     """
@@ -67,7 +73,8 @@ def tune(
 ) -> list[Choice]:
     """Find the forms of both directions of a kernel for one target.
 
-    Warps are chosen first, with two stages, then the stages.
+    All of them are timed on a GPU of the target. Without one warps are chosen first, with two
+    stages, then the stages.
 
     Args:
         trial: the kernel and its shape.
@@ -104,7 +111,9 @@ def plausible(warps: int, trial: Trial, direction: str) -> bool:
 
 
 def choose(rows: dict[Form, Row]) -> Forms:
-    """The best forms of those that compile."""
+    """The best forms of those that compile: the fastest if they were timed."""
+    if all("ms" in row for row in rows.values()):
+        return Forms(*(min(rows, key=lambda form: rows[form]["ms"][name]) for name in LOADS))
 
     def spilled(form: Form) -> int:
         stack = rows[form]["stack_bytes"]
@@ -171,13 +180,22 @@ def _candidates(
             )
         rows[form] = figures(trial, direction, replace(launch, options=form.options()), target)
 
+    timed = can_time(target)
     for warps in WARPS:
         if plausible(warps, trial, direction):
             compile_form(Form(warps, STAGES_AT_FIRST))
-    for warps in {form.num_warps for form in choose(_compiled(rows, launch.name, target))}:
+    compiled = _compiled(rows, launch.name, target)
+    promising = compiled if timed else choose(compiled)
+    for warps in {form.num_warps for form in promising}:
         for stages in STAGES:
             compile_form(Form(warps, stages))
-    return _compiled(rows, launch.name, target)
+    compiled = _compiled(rows, launch.name, target)
+    if timed:
+        if on_progress is not None:
+            on_progress(f"timing {launch.name}, D = {trial.head_dim}, in {len(compiled)} forms")
+        for form, times in time_forms(trial, direction, compiled).items():
+            compiled[form]["ms"] = times
+    return compiled
 
 
 def _compiled(rows: dict[Form, Row], kernel: str, target: str) -> dict[Form, Row]:
