@@ -35,11 +35,12 @@ class CpuKernel:
 
 
 def _saved_shapes(loop: InnerLoop) -> list[tuple[int, ...]]:
-    """Shapes of g, or what it comes from, and of the states kept; none with Adam.
+    """Shapes of g, or what it comes from, with the answers, and of the states kept; none with Adam.
 
-    G is the outputs of all layers and one more, S the numbers of a state. Without
-    `checkpoint_interval`: g of all complete mini-batches, (B, H, N, G, M), and the final state,
-    (B, H, 1, S). With it: no g, and a state every so many mini-batches.
+    G is the outputs of all layers and of the last once more, each of these two with a scale, S the
+    numbers of a state. Without `checkpoint_interval`: of all complete mini-batches g and answers,
+    (B, H, N, G, M), and the final state, (B, H, 1, S). With it: a state every so many mini-batches,
+    and in the place of the others an empty tensor, whose G has no answers.
     """
     if loop.adam is not None:
         return []

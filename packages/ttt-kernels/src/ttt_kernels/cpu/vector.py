@@ -353,7 +353,10 @@ stream_square = _transpose(streamed=True)
 
 
 def _emit_stream(builder: Any, content: Any, place: Any) -> None:
-    """Store a vector; past the caches if it is a whole line, for parts of lines would be read."""
+    """Store a vector; past the caches if it is a whole line, for parts of lines would be read.
+
+    Other threads see it once this one has used a lock, which waits for all stores.
+    """
     if WHOLE_LINES:
         stored = builder.store(content, place, align=LINE_BYTES)
         mark = builder.module.add_metadata([_LANE(1)])
