@@ -85,31 +85,47 @@ class Layer:
         return [*tokens, *self.weights, *self.biases, self.ln_w, self.ln_b]
 
     def run(self, how: str, *, backward: bool, interval: int | None = None) -> None:
-        """Compute the layer by a kernel of that name, or by `eager` autograd."""
+        """Compute the layer by a kernel of that name, or as one of the loops of `EAGER`."""
         for leaf in self.leaves():
             leaf.requires_grad_(backward).grad = None
         with torch.set_grad_enabled(backward):
-            output = self.eager() if how == "eager" else self.kernel(how, interval)
+            output = EAGER[how](self) if how in EAGER else self.kernel(how, interval)
         if backward:
             output.backward(self.upstream)
 
     def eager(self) -> Tensor:
         """The scan as torch operations, each remembered for the backward pass."""
-        adam = self.kind == "linear-adam"
-        moments = AdamMoments(*self.moments, 0) if adam else None
+        return self.scan((self.q, self.k, self.v, self.lr), self.start())[0]
+
+    def indexed(self) -> Tensor:
+        """The same with one mini-batch after the other taken by its index, as in the official code.
+
+        The gradient of each is then as large as that of all tokens, and zero outside of it.
+        """
+        tokens = [x.unflatten(1, (-1, self.size)) for x in (self.q, self.k, self.v, self.lr)]
+        parameters = self.start()
+        answers: list[Tensor] = []
+        for i in range(tokens[0].shape[1]):
+            answer, parameters = self.scan([x[:, i] for x in tokens], parameters)
+            answers.append(answer)
+        return torch.cat(answers, 1)
+
+    def start(self) -> InnerParameters:
+        """The state before the first token."""
+        moments = AdamMoments(*self.moments, 0) if self.kind == "linear-adam" else None
+        return InnerParameters(self.weights, self.biases, moments)
+
+    def scan(
+        self, tokens: Sequence[Tensor], parameters: InnerParameters
+    ) -> tuple[Tensor, InnerParameters]:
+        """The reference, q, k, v and lr being those of any tokens."""
+        q, k, v, lr = tokens
         return scan(
-            self.q,
-            self.k,
-            self.v,
-            self.token_eta,
-            self.lr,
-            InnerParameters(self.weights, self.biases, moments),
-            self.ln_w,
-            self.ln_b,
-            update=ADAM if adam else SGDUpdate(),
+            *(q, k, v, self.token_eta, lr, parameters, self.ln_w, self.ln_b),
+            update=ADAM if self.kind == "linear-adam" else SGDUpdate(),
             mini_batch_size=self.size,
             eps=1e-6,
-        )[0]
+        )
 
     def kernel(self, name: str, interval: int | None) -> Tensor:
         """The public function."""
@@ -176,24 +192,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+EAGER = {"indexed": Layer.indexed, "eager": Layer.eager}
+"""Ways to leave the inner loop to autograd."""
+
+
 def layer_table(options: argparse.Namespace) -> Iterator[str]:
     """One inner layer: eager, kernel, and what share of the speed of large products it reaches."""
     peak = peak_flops()
     yield f"large matrix products: {peak / 1e9:.0f} GFLOP/s"
-    yield row("inner layer", "eager, ms", "cpu, ms", "faster", "limit by products")
+    yield row("inner layer", *(f"{how}, ms" for how in (*EAGER, "cpu")), "faster than", "limit")
     for kind in KINDS:
         layer = Layer(kind, Shape(tokens=options.tokens))
         for backward in (False, True):
-            eager, cpu = compare(
+            indexed, eager, cpu = compare(
                 [
-                    lambda: layer.run("eager", backward=backward),  # noqa: B023 - called at once
-                    lambda: layer.run("cpu", backward=backward),  # noqa: B023
+                    lambda how=how: layer.run(how, backward=backward)  # noqa: B023 - called at once
+                    for how in (*EAGER, "cpu")
                 ],
                 options.rounds,
             )
             limit = eager.median / (1e3 * layer.flops() * (4 if backward else 1) / peak)
             name = f"{kind}, forward{' + backward' if backward else ''}"
-            yield row(name, eager, cpu, f"{eager.median / cpu.median:.1f}x", f"{limit:.1f}x")
+            faster = f"{indexed.median / cpu.median:.1f}x, {eager.median / cpu.median:.1f}x"
+            yield row(name, indexed, eager, cpu, faster, f"{limit:.1f}x")
 
 
 def memory_table(options: argparse.Namespace) -> Iterator[str]:
