@@ -12,7 +12,7 @@ from ttt_kernels.cpu.gradients import mini_batch_gradients
 from ttt_kernels.cpu.jit import entry, jit
 from ttt_kernels.cpu.state import load_head, pick, read_state, write_state
 from ttt_kernels.cpu.tiles import load_steps, number
-from ttt_kernels.cpu.tokens import load_mini_batch
+from ttt_kernels.cpu.tokens import MiniBatch, load_mini_batch
 from ttt_kernels.cpu.vector import load, root_of, store, vector_length
 
 
@@ -76,7 +76,7 @@ def adam_scan(
         start_head(sequence, start, adam, states, batch, head, model)
         for at in range(0, tokens, size):
             count = min(size, tokens - at)
-            load_mini_batch(sequence, tiles, batch, head, at, count, (head, at + size))
+            load_mini_batch(sequence, tiles, MiniBatch(batch, head, at, count, (head, at + size)))
             learn(tiles, state, sequence.eps, model)
             answer(tiles, state, sequence.eps, model)
             place, step = ((batch * tokens + at) * heads + head) * model.dim, heads * model.dim
@@ -115,9 +115,10 @@ def adam_scan_back(
         start_head(sequence, start, adam, states, batch, head, model)
         read_state(dstate, upstream.state[batch, head], model)
         for at in range(0, tokens, size):
-            count, following = min(size, tokens - at), (head, at + size)
-            load_mini_batch(sequence, tiles, batch, head, at, count, following)
-            load_upstream(upstream, tiles, batch, head, at, count, following, model.dim)
+            count = min(size, tokens - at)
+            mini_batch = MiniBatch(batch, head, at, count, (head, at + size))
+            load_mini_batch(sequence, tiles, mini_batch)
+            load_upstream(upstream, tiles, mini_batch, model.dim)
             learn(tiles, state, sequence.eps, model)
             recall(tiles, state, sequence.eps, sequence.token_eta, False, False, model)
             mini_batch_gradients(tiles, state, dstate, count, False, model)

@@ -35,6 +35,7 @@ from ttt_kernels.cpu.tiles import (
     standardize,
 )
 from ttt_kernels.cpu.tokens import (
+    MiniBatch,
     claim_tokens,
     load_mini_batch,
     load_tile,
@@ -164,8 +165,9 @@ def read_group_back(
                 head = program % heads
                 kept = scratch[program - begin] if replay else upstream.gradients[batch, head]
                 following = next_of(program, begin, end, heads, at, -size)
-                load_mini_batch(sequence, tiles, batch, head, at, count, following)
-                load_upstream(upstream, tiles, batch, head, at, count, following, model.dim)
+                mini_batch = MiniBatch(batch, head, at, count, following)
+                load_mini_batch(sequence, tiles, mini_batch)
+                load_upstream(upstream, tiles, mini_batch, model.dim)
                 state, dstate = pick(states[0], program - begin), pick(states[1], program - begin)
                 claim_gradients(gradients, batch, head, at, count, model.dim)
                 learned, answered = count == size, False
@@ -197,7 +199,7 @@ def compute_again(
     batch, head = program // heads, program % heads
     for index in range(first, stop):
         following = head, (index + 1) * size
-        load_mini_batch(sequence, tiles, batch, head, index * size, size, following)
+        load_mini_batch(sequence, tiles, MiniBatch(batch, head, index * size, size, following))
         learn(tiles, state, sequence.eps, model)
         keep_gradients(kept[index - first], tiles, model, True)
         for layer in range(model.layers):
@@ -216,24 +218,12 @@ def end_head(gradients: Any, dstate: Any, batch: int, head: int, model: Any) -> 
 
 
 @jit
-def load_upstream(
-    upstream: Any,
-    tiles: Any,
-    batch: int,
-    head: int,
-    start: int,
-    count: int,
-    following: Any,
-    dim: int,
-) -> None:
+def load_upstream(upstream: Any, tiles: Any, mini_batch: Any, dim: int) -> None:
     """Load the gradient of the output of some tokens; none arrives at those that fill up."""
     doutput, rows = tiles.single[DOUTPUT], tiles.by_token[OTHER]
-    load_tile(
-        *(doutput, rows, upstream.output, upstream.steps),
-        *(batch, head, start, count, following, dim),
-    )
+    load_tile(doutput, rows, upstream.output, upstream.steps, mini_batch, dim)
     vector = vector_length(doutput)
-    for token in range(count, doutput.shape[0] * vector):
+    for token in range(mini_batch.count, doutput.shape[0] * vector):
         doutput[token // vector, :dim, token % vector] = 0
     tiles.rows[DRATES] = 0
 

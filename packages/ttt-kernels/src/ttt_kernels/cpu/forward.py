@@ -34,7 +34,7 @@ from ttt_kernels.cpu.tiles import (
     width_in,
     width_out,
 )
-from ttt_kernels.cpu.tokens import claim_tokens, load_mini_batch, next_of, store_tile
+from ttt_kernels.cpu.tokens import MiniBatch, claim_tokens, load_mini_batch, next_of, store_tile
 from ttt_kernels.cpu.vector import (
     load,
     put,
@@ -132,7 +132,7 @@ def read_group(
             following = next_of(program, begin, end, heads, at, size)
             place = ((batch * tokens + at) * heads + head) * model.dim
             claim_tokens(outputs.output, place, heads * model.dim, count, model.dim)
-            load_mini_batch(sequence, tiles, batch, head, at, count, following)
+            load_mini_batch(sequence, tiles, MiniBatch(batch, head, at, count, following))
             learn(tiles, state, sequence.eps, model)
             answer(tiles, state, sequence.eps, model)
             write_output(tiles, state, outputs.output, place, heads * model.dim, count, model.dim)
