@@ -7,9 +7,8 @@ import torch
 from inner_inputs import InnerInputs, make_inputs
 from torch import Tensor
 
-from ttt_kernels import ShapeError, decode_step, read_open_tokens
+from ttt_kernels import Learned, ShapeError, decode_step, read_open_tokens
 from ttt_kernels.reference import InnerParameters, SGDUpdate
-from ttt_kernels.reference.mini_batch import InnerGradients
 
 
 def per_sequence(x: InnerInputs) -> InnerParameters:
@@ -20,15 +19,15 @@ def per_sequence(x: InnerInputs) -> InnerParameters:
     )
 
 
-def begin(x: InnerInputs, stop: int = 0) -> tuple[InnerParameters, InnerGradients]:
+def begin(x: InnerInputs, stop: int = 0) -> tuple[InnerParameters, Learned]:
     parameters = per_sequence(x)
     norm = (x.ln_w, x.ln_b)
     return parameters, read_open_tokens(x.k[:, :stop], x.v[:, :stop], parameters, *norm, eps=1e-6)
 
 
 def step(
-    x: InnerInputs, t: int, parameters: InnerParameters, learned: InnerGradients
-) -> tuple[Tensor, InnerParameters, InnerGradients]:
+    x: InnerInputs, t: int, parameters: InnerParameters, learned: Learned
+) -> tuple[Tensor, InnerParameters, Learned]:
     one, start = x.tokens(t, t + 1), t // x.mini_batch_size * x.mini_batch_size
     return decode_step(
         *(one.q, one.k, one.v, x.token_eta, x.lr[:, start : t + 1], parameters, learned),
@@ -47,7 +46,7 @@ def test_tokens_one_by_one_are_answered_like_all_at_once(layers: int, mini_batch
     for t in range(19):
         output, parameters, learned = step(x, t, parameters, learned)
         outputs.append(output)
-        assert learned.inputs[0].shape[2] == (t + 1) % mini_batch_size
+        assert learned.count == (t + 1) % mini_batch_size
     torch.testing.assert_close(torch.cat(outputs, 1), expected, rtol=0, atol=1e-10)
     ours = [*parameters.weights, *parameters.biases]
     torch.testing.assert_close(ours, list(state), rtol=0, atol=1e-10)
@@ -76,7 +75,7 @@ def test_tokens_of_any_dtype_meet_a_float32_state(dtype: torch.dtype) -> None:
 def test_no_argument_is_changed() -> None:
     x = make_inputs(layers=2, mini_batch_size=3, tokens=3)
     parameters, learned = begin(x, 2)
-    tensors = [*parameters.weights, *parameters.biases, *learned.inputs, *learned.outputs]
+    tensors = [*parameters.weights, *parameters.biases, learned.rows]
     before = [tensor.clone() for tensor in (*tensors, *x.named().values())]
     step(x, 2, parameters, learned)
     for old, new in zip(before, (*tensors, *x.named().values()), strict=True):

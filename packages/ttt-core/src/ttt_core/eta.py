@@ -9,7 +9,8 @@ class InnerLearningRate(nn.Module):
     """Step sizes of the inner loop, eta[i, j] = token_eta[i] * lr[j] (arXiv 2407.04620, 2.7).
 
     Attributes:
-        factor: multiplies every step size (`scaled_inner_lr`); no part of the parameters.
+        scale: the largest step size, base_lr / D, times what `scaled_inner_lr` says; no part of the
+            parameters.
 
     Args:
         hidden_size: width C of the layer's input.
@@ -23,12 +24,14 @@ class InnerLearningRate(nn.Module):
         self, hidden_size: int, num_heads: int, head_dim: int, base_lr: float, mini_batch_size: int
     ) -> None:
         super().__init__()
-        self.scale = base_lr / head_dim
         # A tensor, so that changing it does not make torch.compile begin anew.
-        self.factor = torch.ones((), dtype=torch.float64)
+        self.scale = torch.tensor(base_lr / head_dim, dtype=torch.float64)
         self.weight = nn.Parameter(torch.zeros(num_heads, hidden_size))
         self.bias = nn.Parameter(torch.zeros(num_heads))
         self.token_idx = nn.Parameter(torch.zeros(mini_batch_size))
+        # Integers, which stay exact when a model is converted to another dtype.
+        self.positions: Tensor
+        self.register_buffer("positions", torch.arange(1, mini_batch_size + 1), persistent=False)
 
     def reset_parameters(self, std: float) -> None:
         """Draw the gate's weight from N(0, std); the gate starts half open."""
@@ -47,12 +50,9 @@ class InnerLearningRate(nn.Module):
         """
         gate = functional.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
         wide = torch.promote_types(gate.dtype, torch.float32)
-        return self.factor * (self.scale * torch.sigmoid(gate.to(wide)))
+        return self.scale * torch.sigmoid(gate.to(wide))
 
     def token_eta(self) -> Tensor:
         """Step size by position in the mini-batch, max(0, 1 / (i + 1) + token_idx_i), (M,)."""
         dtype = torch.promote_types(self.token_idx.dtype, torch.float32)
-        positions = torch.arange(
-            1, len(self.token_idx) + 1, dtype=dtype, device=self.token_idx.device
-        )
-        return functional.relu(1.0 / positions + self.token_idx)
+        return functional.relu(self.positions.to(dtype).reciprocal() + self.token_idx)

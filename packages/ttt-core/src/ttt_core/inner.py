@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from ttt_config import InnerConfig
 from ttt_core.state import InnerState, OpenTokens
-from ttt_kernels import decode_step, read_open_tokens
+from ttt_kernels import Learned, decode_step, read_open_tokens
 from ttt_kernels.reference import AdamMoments, InnerParameters, InnerTrace, trace_scan
-from ttt_kernels.reference.mini_batch import InnerGradients
 from ttt_kernels.reference.update import Update
 
 
@@ -160,19 +159,15 @@ class InnerModel(nn.Module, ABC):
         norm = (self.norm_weight, self.norm_bias)
         learned = state.learned
         if learned is None:
-            opened = state.open_tokens
-            learned = read_open_tokens(
-                opened.k[:, :offset], opened.v[:, :offset], start, *norm, eps=self.config.eps
-            )
-        k_new, v_new = k, v
-        k, v, lr = _prepend_open_tokens(state.open_tokens, offset, k, v, lr)
+            opened = state.open_tokens[:offset]
+            learned = read_open_tokens(opened.k, opened.v, start, *norm, eps=self.config.eps)
+        tokens = state.open_tokens.followed_by(offset, k, v, lr)
         output, end, learned = decode_step(
-            *(q, k_new, v_new, token_eta, lr, start, learned, *norm),
+            *(q, k, v, token_eta, tokens.lr, start, learned, *norm),
             update=self._update(),
             eps=self.config.eps,
         )
-        closed = (offset + 1) // size * size
-        open_tokens = OpenTokens(k[:, closed:], v[:, closed:], lr[:, closed:])
+        open_tokens = tokens if offset + 1 < size else tokens[size:]
         return output, _state_after(1, state, end, open_tokens, learned)
 
     def _continue(
@@ -188,13 +183,12 @@ class InnerModel(nn.Module, ABC):
             return self._decode(q, k, v, token_eta, lr, state)
         size = self.config.mini_batch_size
         offset = state.position[0] % size
-        k, v, lr = _prepend_open_tokens(state.open_tokens, offset, k, v, lr)
+        read = state.open_tokens.followed_by(offset, k, v, lr)
         q = functional.pad(q, (0, 0, 0, 0, offset, 0))
         moments = self._moments(state)
         start = InnerParameters(state.weights, state.biases, moments)
-        output, end = self._read(q, k, v, token_eta, lr, start)
-        closed = (offset + tokens) // size * size
-        open_tokens = OpenTokens(k[:, closed:], v[:, closed:], lr[:, closed:])
+        output, end = self._read(q, read.k, read.v, token_eta, read.lr, start)
+        open_tokens = read[(offset + tokens) // size * size :]
         return output[:, offset:], _state_after(tokens, state, end, open_tokens, None)
 
     def _moments(self, state: InnerState) -> AdamMoments | None:
@@ -224,12 +218,12 @@ class InnerModel(nn.Module, ABC):
                 "can only trace sequences at one offset in their mini-batch, got offsets "
                 f"{sorted(offsets)}; take the sequences of one offset by `InnerState.select`"
             )
-        k, v, lr = _prepend_open_tokens(state.open_tokens, offsets.pop(), k, v, lr)
+        read = state.open_tokens.followed_by(offsets.pop(), k, v, lr)
         return trace_scan(
-            k,
-            v,
+            read.k,
+            read.v,
             token_eta,
-            lr,
+            read.lr,
             InnerParameters(state.weights, state.biases, self._moments(state)),
             self.initial_parameters(),
             self.norm_weight,
@@ -240,24 +234,12 @@ class InnerModel(nn.Module, ABC):
         )
 
 
-def _prepend_open_tokens(
-    open_tokens: OpenTokens, count: int, k: Tensor, v: Tensor, lr: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    if count == 0:
-        return k, v, lr
-    return (
-        torch.cat([open_tokens.k[:, :count], k], dim=1),
-        torch.cat([open_tokens.v[:, :count], v], dim=1),
-        torch.cat([open_tokens.lr[:, :count], lr], dim=1),
-    )
-
-
 def _state_after(
     tokens: int,
     state: InnerState,
     end: InnerParameters,
     open_tokens: OpenTokens,
-    learned: InnerGradients | None,
+    learned: Learned | None,
 ) -> InnerState:
     moments = end.moments
     return InnerState(

@@ -16,11 +16,11 @@ def scaled_inner_lr(model: nn.Module, factor: float) -> Iterator[None]:
     learning at test time.
     """
     rates = [module for module in model.modules() if isinstance(module, InnerLearningRate)]
-    before = [rate.factor for rate in rates]
+    before = [rate.scale for rate in rates]
     try:
         for rate in rates:
-            rate.factor = rate.factor * factor
+            rate.scale = rate.scale * factor
         yield
     finally:
         for rate, kept in zip(rates, before, strict=True):
-            rate.factor = kept
+            rate.scale = kept

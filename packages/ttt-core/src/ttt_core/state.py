@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ttt_kernels.reference.mini_batch import InnerGradients
+from ttt_kernels import Learned
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,19 @@ class OpenTokens:
     v: Tensor
     lr: Tensor
 
+    def followed_by(self, count: int, k: Tensor, v: Tensor, lr: Tensor) -> "OpenTokens":
+        """The first `count` of these, and behind them the tokens given."""
+        if count == 0:
+            return OpenTokens(k, v, lr)
+        old = self if count == self.k.shape[1] else self[:count]
+        return OpenTokens(
+            torch.cat([old.k, k], 1), torch.cat([old.v, v], 1), torch.cat([old.lr, lr], 1)
+        )
+
+    def __getitem__(self, which: slice) -> "OpenTokens":
+        """Some of these tokens."""
+        return OpenTokens(self.k[:, which], self.v[:, which], self.lr[:, which])
+
 
 @dataclass(frozen=True)
 class InnerState:
@@ -37,7 +50,7 @@ class InnerState:
         moments: of the inner Adam, first (weight, bias) then second; empty for plain descent.
         open_tokens: tokens since that boundary.
         position: tokens read so far by each sequence.
-        learned: what decoding has computed from the open tokens, (B, H, R, ...) each. It follows
+        learned: what decoding has computed from the open tokens. It follows
             from the rest: what makes a state from other tensors or stores one may leave it out.
     """
 
@@ -46,7 +59,7 @@ class InnerState:
     moments: tuple[Tensor, ...]
     open_tokens: OpenTokens
     position: tuple[int, ...]
-    learned: InnerGradients | None = field(default=None, compare=False, repr=False)
+    learned: Learned | None = field(default=None, compare=False, repr=False)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, batch first."""
@@ -83,8 +96,7 @@ class InnerState:
         state = self.replace_tensors(chosen, tuple(self.position[row] for row in rows))
         if self.learned is None:
             return state
-        learned = ([x.index_select(0, index) for x in half] for half in self.learned)
-        return replace(state, learned=InnerGradients(*learned))
+        return replace(state, learned=self.learned.select(index))
 
     @staticmethod
     def concatenate(states: Sequence["InnerState"]) -> "InnerState":

@@ -17,6 +17,7 @@ from ttt_kernels.capability import CAPABILITIES, Problem
 from ttt_kernels.dispatch import INSTALLED
 from ttt_kernels.errors import ShapeError
 from ttt_kernels.gpu.kernel import LARGEST_HEAD, TOKEN_DTYPES
+from ttt_kernels.learned import Learned, by_layer, side_by_side
 from ttt_kernels.reference.mini_batch import InnerGradients, inner_gradients
 from ttt_kernels.reference.update import InnerParameters, SGDUpdate, Update
 
@@ -29,19 +30,19 @@ def decode_step(
     token_eta: Tensor,
     lr: Tensor,
     parameters: InnerParameters,
-    learned: InnerGradients,
+    learned: Learned,
     ln_w: Tensor,
     ln_b: Tensor,
     *,
     update: Update,
     eps: float = 1e-6,
-) -> tuple[Tensor, InnerParameters, InnerGradients]:
+) -> tuple[Tensor, InnerParameters, Learned]:
     """Read one token of every sequence, all at the same offset r in their mini-batch.
 
     What comes out is, up to rounding, what `ttt_linear` and its kin answer to the last of the r + 1
-    tokens. It has no gradient. On a GPU a single layer under gradient descent is one Triton kernel,
-    everything else is plain torch; `ttt_kernels.gpu.decode` has the kernel with a state that stays
-    in place, for CUDA graphs.
+    tokens. It has no gradient. On a CPU it is compiled code, on a GPU a single layer under gradient
+    descent is one Triton kernel, everything else is plain torch; `ttt_kernels.gpu.decode` has the
+    kernel with a state that stays in place, for CUDA graphs.
 
     Args:
         q: query, (B, 1, H, D), any float dtype.
@@ -50,7 +51,7 @@ def decode_step(
         token_eta: step size by position in the mini-batch, (M,).
         lr: learned step sizes of the open tokens and of this one, (B, r + 1, H), r < M.
         parameters: at the last boundary, weights (B, H, in, out) and biases (B, H, out).
-        learned: of the r open tokens (`read_open_tokens`), as the last call returned it.
+        learned: of the r open tokens, from `read_open_tokens` or the last call.
         ln_w: weight of the inner layer norm, (H, D).
         ln_b: bias of the inner layer norm, (H, D).
         update: how parameters are carried over a boundary.
@@ -58,45 +59,38 @@ def decode_step(
 
     Returns:
         Output (B, 1, H, D) in the dtype of `q`; the parameters, which are those that were given
-        unless this token completes the mini-batch; and what is known of the open tokens, in new
-        tensors. No argument is changed.
+        unless this token completes the mini-batch; and what is known of the open tokens. No
+        argument is changed.
 
     Raises:
         ShapeError: there is more than one token, or the numbers of open tokens disagree.
     """
-    batch, _, heads, dim = q.shape
     count, size = lr.shape[1], len(token_eta)
     _check(q, k, v, lr, learned, size)
-    if _fused(q, k, v, parameters, update):
+    complete, descends = count == size, isinstance(update, SGDUpdate)
+    tensors = (q, k, v, token_eta, lr, parameters, learned, ln_w, ln_b, eps)
+    if descends and _fused(q, k, v, parameters):
         from ttt_kernels.gpu import decode  # imports Triton
 
-        norm = (ln_w, ln_b, eps)
-        return decode.answer(q, k, v, token_eta, lr, parameters, learned, *norm)
-    with torch.autocast(q.device.type, enabled=False):
-        dtype = parameters.weights[0].dtype
-        key, value, query = (x.to(dtype).reshape(batch * heads, 1, dim) for x in (k, v, q))
-        rates = lr.to(dtype).transpose(1, 2).reshape(batch * heads, 1, count)
-        model = _InnerModel.of(parameters, ln_w, ln_b, eps)
-        first = model.layer(0, torch.cat([key, query], 1))
-        own = model.learn(key, value - key, first[:, :1])
-        rows = [
-            [torch.cat([old.flatten(0, 1), new], 1) for old, new in zip(*layers, strict=True)]
-            for layers in zip(learned, own, strict=True)
-        ]
-        steps = rates * -token_eta[count - 1].to(dtype)
-        output = model.answer(query, first[:, 1:], InnerGradients(*rows), steps)
-        now = InnerGradients(*([x.unflatten(0, (batch, heads)) for x in half] for half in rows))
-        if count == size:
-            last_eta = (rates * token_eta[-1].to(dtype)).mT.unflatten(0, (batch, heads))
-            parameters = update(parameters, now, last_eta)
-            now = InnerGradients(*([x[:, :, :0] for x in half] for half in now))
-    return output.view(q.shape).to(q.dtype), parameters, now
+        return decode.answer(*tensors)
+    compiled = q.device.type == "cpu" and "cpu" in INSTALLED and not torch.compiler.is_compiling()
+    if compiled:
+        from ttt_kernels.cpu import decode  # imports the compiler
+
+        output, parameters, now = decode.decode_step(*tensors, descend=complete and descends)
+    else:
+        output, now = _decode_step(*tensors)
+    if not complete:
+        return output, parameters, now
+    if not (compiled and descends):
+        parameters = _next_mini_batch(parameters, now, token_eta[-1], lr, update)
+    return output, parameters, now.cleared()
 
 
 @torch.no_grad()
 def read_open_tokens(
     k: Tensor, v: Tensor, parameters: InnerParameters, ln_w: Tensor, ln_b: Tensor, *, eps: float
-) -> InnerGradients:
+) -> Learned:
     """Compute what `decode_step` needs to know of the open tokens of a mini-batch.
 
     Args:
@@ -108,14 +102,57 @@ def read_open_tokens(
         eps: as for `decode_step`.
 
     Returns:
-        Input and gradient of each inner layer, (B, H, r, in) and (B, H, r, out).
+        Input and gradient of each inner layer of r tokens.
     """
-    dtype = parameters.weights[0].dtype
+    weights, biases = parameters.weights, parameters.biases
+    dtype = weights[0].dtype
+    if k.shape[1] == 0:
+        batch, _, heads, _ = k.shape
+        numbers = sum(weight.shape[-2] + weight.shape[-1] for weight in weights)
+        return Learned.of(weights[0].new_empty(batch, heads, 0, numbers))
     with torch.autocast(k.device.type, enabled=False):
         keys, values = (x.to(dtype).transpose(1, 2) for x in (k, v))
         ln_w, ln_b = (x.to(dtype).unsqueeze(-2) for x in (ln_w, ln_b))
-        weights, biases = parameters.weights, parameters.biases
-        return inner_gradients(keys, values - keys, weights, biases, ln_w, ln_b, eps)
+        gradients = inner_gradients(keys, values - keys, weights, biases, ln_w, ln_b, eps)
+    return Learned.of(side_by_side(gradients))
+
+
+def _decode_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    token_eta: Tensor,
+    lr: Tensor,
+    parameters: InnerParameters,
+    learned: Learned,
+    ln_w: Tensor,
+    ln_b: Tensor,
+    eps: float,
+) -> tuple[Tensor, Learned]:
+    """`decode_step` by torch, but for the step that ends a mini-batch: output and `learned`."""
+    (batch, _, heads, dim), count = q.shape, lr.shape[1]
+    dtype = parameters.weights[0].dtype
+    with torch.autocast(q.device.type, enabled=False):
+        key, value, query = (x.to(dtype).reshape(batch * heads, 1, dim) for x in (k, v, q))
+        rates = lr.to(dtype).transpose(1, 2).reshape(batch * heads, 1, count)
+        model = _InnerModel.of(parameters, ln_w, ln_b, eps)
+        first = model.layer(0, torch.cat([key, query], 1))
+        own = side_by_side(model.learn(key, value - key, first[:, :1]))
+        rows = torch.cat([learned.rows.flatten(0, 1), own], 1)
+        steps = rates * -token_eta[count - 1].to(dtype)
+        output = model.answer(query, first[:, 1:], by_layer(rows, model.weights), steps)
+    learned = Learned.of(rows.unflatten(0, (batch, heads)))
+    return output.view(q.shape).to(q.dtype), learned
+
+
+def _next_mini_batch(
+    parameters: InnerParameters, learned: Learned, last_eta: Tensor, lr: Tensor, update: Update
+) -> InnerParameters:
+    """Take the step that ends a mini-batch."""
+    with torch.autocast(lr.device.type, enabled=False):
+        dtype = parameters.weights[0].dtype
+        steps = (lr.to(dtype) * last_eta.to(dtype)).transpose(1, 2).unsqueeze(-1)
+        return update(parameters, by_layer(learned.rows, parameters.weights), steps)
 
 
 class _InnerModel(NamedTuple):
@@ -186,29 +223,27 @@ class _InnerModel(NamedTuple):
         return torch.addcmul(self.ln_b, self.ln_w, normed).add_(query)
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, parameters: InnerParameters, update: Update) -> bool:
+def _fused(q: Tensor, k: Tensor, v: Tensor, parameters: InnerParameters) -> bool:
     """Whether the Triton kernel computes this: on a GPU, or where launches are interpreted."""
-    weight = parameters.weights[0]
-    problem = Problem("linear", q.device.type, weight.dtype)
+    if len(parameters.weights) > 1 or "naive" not in INSTALLED:
+        return False
+    problem = Problem("linear", q.device.type, parameters.weights[0].dtype)
     return (
-        len(parameters.weights) == 1
-        and isinstance(update, SGDUpdate)
+        CAPABILITIES["naive"].refusal(problem) is None
         and q.shape[3] <= LARGEST_HEAD
         and all(x.dtype in TOKEN_DTYPES for x in (q, k, v))
-        and "naive" in INSTALLED
-        and CAPABILITIES["naive"].refusal(problem) is None
     )
 
 
 def _check(
-    q: Tensor, k: Tensor, v: Tensor, lr: Tensor, learned: InnerGradients, mini_batch_size: int
+    q: Tensor, k: Tensor, v: Tensor, lr: Tensor, learned: Learned, mini_batch_size: int
 ) -> None:
     if q.shape[1] != 1 or not q.shape == k.shape == v.shape:
         raise ShapeError(
             f"`q`, `k` and `v` have shapes {tuple(q.shape)}, {tuple(k.shape)} and "
             f"{tuple(v.shape)}, expected (B, 1, H, D)"
         )
-    known = learned.inputs[0].shape[2]
+    known = learned.count
     if known != lr.shape[1] - 1 or known >= mini_batch_size:
         raise ShapeError(
             f"`lr` has shape {tuple(lr.shape)} and `learned` is of {known} open tokens, expected "

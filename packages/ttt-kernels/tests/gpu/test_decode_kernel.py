@@ -10,7 +10,6 @@ from ttt_kernels import ShapeError, decode_step, read_open_tokens, ttt_linear
 from ttt_kernels.gpu import decode
 from ttt_kernels.gpu.decode import OpenMiniBatch
 from ttt_kernels.reference import InnerParameters, SGDUpdate
-from ttt_kernels.reference.mini_batch import InnerGradients
 from ttt_kernels.verify import hardened, poisoned, simulated
 
 
@@ -137,7 +136,7 @@ def test_sequences_at_different_positions_share_a_step() -> None:
         both.values()
 
 
-FIELDS = ("weight", "bias", "keys", "gradients", "rates", "position")
+FIELDS = ("weight", "bias", "learned", "rates", "position")
 
 
 @pytest.mark.parametrize("strided", [False, True])
@@ -155,7 +154,7 @@ def test_decode_step_takes_the_kernel_and_changes_no_argument(strided: bool) -> 
             q, k, v = one.q, one.k, one.v
             if strided:
                 q, k, v = torch.stack([q, k, v], -1).unbind(-1)
-            given = [*parameters.weights, *parameters.biases, *learned.inputs, *learned.outputs]
+            given = [*parameters.weights, *parameters.biases, learned.rows]
             before = [y.clone() for y in (*given, *x.named().values())]
             output, parameters, learned = decode_step(
                 *(q, k, v, x.token_eta, x.lr[:, t // 3 * 3 : t + 1], parameters, learned),
@@ -163,7 +162,7 @@ def test_decode_step_takes_the_kernel_and_changes_no_argument(strided: bool) -> 
                 update=SGDUpdate(),
             )
             outputs.append(output)
-            assert learned.inputs[0].shape == learned.outputs[0].shape == (2, 2, (t + 1) % 3, 16)
+            assert learned.rows.shape == (2, 2, (t + 1) % 3, 2 * 16)
             after = (*given, *x.named().values())
             assert all(map(torch.equal, before, after))
     assert rms_error(torch.cat(outputs, 1), expected) < 1e-5
@@ -171,10 +170,12 @@ def test_decode_step_takes_the_kernel_and_changes_no_argument(strided: bool) -> 
     assert rms_error(parameters.biases[0], bias) < 1e-5
 
 
-def test_decode_step_in_main_memory_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_step_in_main_memory_leaves_the_kernel_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x = make_inputs(tokens=1, mini_batch_size=3, head_dim=16, batch=1, dtype=torch.float32)
     parameters = InnerParameters((x.weights[0][None],), (x.biases[0][None],))
-    none = InnerGradients([x.k[:, :0].transpose(1, 2)], [x.k[:, :0].transpose(1, 2)])
+    none = read_open_tokens(x.k[:, :0], x.v[:, :0], parameters, x.ln_w, x.ln_b, eps=1e-6)
     monkeypatch.setattr(decode, "answer", lambda *_: pytest.fail("the kernel was taken"))
     decode_step(
         *(x.q, x.k, x.v, x.token_eta, x.lr, parameters, none, x.ln_w, x.ln_b), update=SGDUpdate()

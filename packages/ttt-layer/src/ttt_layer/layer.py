@@ -76,7 +76,8 @@ class TTTLayer(nn.Module):
             Output (B, T, C) and the state after these tokens.
         """
         q, k, tail = self._project_qk(x, state.conv_tail)
-        q, k, v = (t.unflatten(-1, (self.num_heads, self.head_dim)) for t in (q, k, self.v_proj(x)))
+        shape = (*x.shape[:-1], self.num_heads, self.head_dim)
+        q, k, v = (t.view(shape) for t in (q, k, self.v_proj(x)))
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
         out, inner = self.inner(q, k, v, self.eta.token_eta(), self.eta(x), state.inner)

@@ -13,6 +13,8 @@ from ttt_kernels.cpu.vector import LINE_BYTES
 from ttt_kernels.kernel import InnerLoop
 
 _PAGE_BYTES = 1 << 21
+_FRESH_BYTES = 1 << 17
+"""Arrays below it are made anew: memory that small is rarely asked of the system."""
 KEPT_BYTES = 1 << 27
 """Of memory for results that is kept to be used again, at most."""
 _rooms: list[np.ndarray] = []
@@ -39,16 +41,18 @@ def sequence_of(loop: InnerLoop) -> Sequence:
 def empty(shape: Listed[int], like: Tensor) -> Tensor:
     """An empty tensor of the dtype of another, from the border of a line on, or of a large page.
 
-    For arrays of some megabytes NumPy asks for large pages, of which a few are touched here; torch
-    would touch thousands of small ones, each at the price of hundreds of products. The system
-    clears what it gives, every time; so memory is used again, once nobody has the tensor any more.
+    The system clears the memory it gives, every time, at the price of hundreds of products for each
+    page; so memory is used again, once nobody has the tensor any more. For arrays of some megabytes
+    NumPy asks for large pages, of which a few are touched here; torch would touch thousands of
+    small ones.
     """
     dtype = like.detach().numpy().dtype
     length = math.prod(shape) * dtype.itemsize
-    if length < _PAGE_BYTES:
-        return torch.from_numpy(aligned(np.empty(length + LINE_BYTES, np.uint8), shape, dtype))
-    room = _take_room(length + _PAGE_BYTES)
-    array = aligned(room, shape, dtype, _PAGE_BYTES)
+    border = LINE_BYTES if length < _PAGE_BYTES else _PAGE_BYTES
+    if length < _FRESH_BYTES:
+        return torch.from_numpy(aligned(np.empty(length + border, np.uint8), shape, dtype))
+    room = _take_room(length + border)
+    array = aligned(room, shape, dtype, border)
     weakref.finalize(array, _give_room, room)
     return torch.from_numpy(array)
 

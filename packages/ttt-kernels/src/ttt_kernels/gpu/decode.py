@@ -17,7 +17,6 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.nn import functional
 
 from ttt_kernels.errors import ShapeError
 from ttt_kernels.gpu.launch import Form, next_power_of_2
@@ -29,14 +28,14 @@ from ttt_kernels.gpu.tiles import (
     store_features,
     store_tile,
 )
-from ttt_kernels.reference.mini_batch import InnerGradients
+from ttt_kernels.learned import Learned
 from ttt_kernels.reference.update import InnerParameters
 
 OPEN_ROWS = 16
 """Open tokens that are read at once."""
 
 
-@triton.jit(do_not_specialize=["capacity"])
+@triton.jit(do_not_specialize=["room", "capacity"])
 def decode_token(
     q: tl.tensor,
     k: tl.tensor,
@@ -47,14 +46,14 @@ def decode_token(
     ln_b: tl.tensor,
     start_weight: tl.tensor,
     start_bias: tl.tensor,
-    keys: tl.tensor,
-    gradients: tl.tensor,
+    learned: tl.tensor,
     rates: tl.tensor,
     position: tl.tensor,
     end_weight: tl.tensor,
     end_bias: tl.tensor,
     out: tl.tensor,
     heads: tl.tensor,
+    room: tl.tensor,
     capacity: tl.tensor,
     eps: tl.tensor,
     q_b: tl.tensor,
@@ -82,9 +81,8 @@ def decode_token(
         ln_b: (H, D).
         start_weight: (B, H, D, D).
         start_bias: (B, H, D).
-        keys: of the open tokens, (B, H, capacity, D); this one is added.
-        gradients: likewise.
-        rates: likewise, (B, H, capacity).
+        learned: k_j and g_j of the open tokens, (B, H, room, 2 D); this one is added.
+        rates: likewise lr_j, (B, H, capacity).
         position: number of open tokens r < M, (B, H); advanced, from M to 0. Each program has its
             own, so none can see what another has advanced.
         end_weight: written by the token that completes the mini-batch; may be `start_weight`.
@@ -103,8 +101,8 @@ def decode_token(
     xv = load_features(v + batch * v_b + head * v_h, columns, D)
     rate = tl.load(lr + batch * lr_b + head * lr_h).to(tl.float32)
     r = tl.load(position + program)
-    keys += program * capacity * D
-    gradients += program * capacity * D
+    keys = learned + program * room * 2 * D
+    gradients = keys + D
     rates += program * capacity
 
     z = tl.sum(xk[:, None] * W, 0) + b
@@ -113,10 +111,10 @@ def decode_token(
     taken = rate * (1.0 + tl.sum(xq * xk, 0)) * g
     for first in range(0, r, ROWS):
         at = first + rows
-        seen = load_tile(keys, at, columns, D, r, D)
+        seen = load_tile(keys, at, columns, 2 * D, r, D)
         affinity = 1.0 + tl.sum(seen * xq[None, :], 1)
         step = affinity * tl.load(rates + at, mask=at < r, other=0.0)
-        taken += tl.sum(step[:, None] * load_tile(gradients, at, columns, D, r, D), 0)
+        taken += tl.sum(step[:, None] * load_tile(gradients, at, columns, 2 * D, r, D), 0)
     zb = tl.sum(xq[:, None] * W, 0) + b - tl.load(token_eta + r) * taken
     x, _ = layer_norm(zb, columns, D, eps)
     store_features(out + program * D, xq + gamma * x + beta, columns, D)
@@ -129,14 +127,14 @@ def decode_token(
         b -= last_eta * rate * g
         W -= xk[:, None] * (last_eta * rate * g)[None, :]
         for j in range(r):
-            learned = last_eta * tl.load(rates + j) * load_features(gradients + j * D, columns, D)
-            W -= load_features(keys + j * D, columns, D)[:, None] * learned[None, :]
-            b -= learned
+            step = last_eta * tl.load(rates + j) * load_features(gradients + j * 2 * D, columns, D)
+            W -= load_features(keys + j * 2 * D, columns, D)[:, None] * step[None, :]
+            b -= step
         store_tile(end_weight + program * D * D, W, columns, columns, D, D, D)
         store_features(end_bias + program * D, b, columns, D)
     else:
-        store_features(keys + r * D, xk, columns, D)
-        store_features(gradients + r * D, g, columns, D)
+        store_features(keys + r * 2 * D, xk, columns, D)
+        store_features(gradients + r * 2 * D, g, columns, D)
         tl.store(rates + r, rate)
 
 
@@ -151,16 +149,15 @@ class OpenMiniBatch:
     Attributes:
         weight: at the last boundary, (B, H, D, D), float32.
         bias: likewise, (B, H, D).
-        keys: of the open tokens, (B, H, M, D), float32; what stands beyond the position is unused.
-        gradients: of their inner losses, like `keys`.
+        learned: key and inner gradient of each open token, (B, H, M, 2 D), float32; what stands
+            beyond the position is unused.
         rates: their learned step sizes, (B, H, M), float32.
         position: number of open tokens of each sequence, (B, H), int32.
     """
 
     weight: Tensor
     bias: Tensor
-    keys: Tensor
-    gradients: Tensor
+    learned: Tensor
     rates: Tensor
     position: Tensor
 
@@ -168,7 +165,7 @@ class OpenMiniBatch:
     def of(
         cls,
         parameters: InnerParameters,
-        learned: InnerGradients,
+        learned: Learned,
         lr: Tensor,
         *,
         mini_batch_size: int,
@@ -184,7 +181,7 @@ class OpenMiniBatch:
         Raises:
             ShapeError: there are several layers, or the numbers of open tokens disagree.
         """
-        layers, count = len(parameters.weights), learned.inputs[0].shape[2]
+        layers, count = len(parameters.weights), learned.count
         if layers != 1 or lr.shape[1] != count or count >= mini_batch_size:
             raise ShapeError(
                 f"`parameters` has {layers} layers, `learned` is of {count} open tokens and `lr` "
@@ -193,13 +190,12 @@ class OpenMiniBatch:
             )
         weight, bias = (x[0].float() for x in parameters[:2])
         batch, heads, dim = bias.shape
-        keys, gradients = weight.new_zeros(2, batch, heads, mini_batch_size, dim).unbind()
-        keys[:, :, :count].copy_(learned.inputs[0])
-        gradients[:, :, :count].copy_(learned.outputs[0])
+        rows = weight.new_zeros(batch, heads, mini_batch_size, 2 * dim)
+        rows[:, :, :count] = learned.rows
         rates = weight.new_zeros(batch, heads, mini_batch_size)
         rates[:, :, :count].copy_(lr.transpose(1, 2))
         position = torch.full((batch, heads), count, dtype=torch.int32, device=weight.device)
-        return cls(_copy(weight), _copy(bias), keys, gradients, rates, position)
+        return cls(_copy(weight), _copy(bias), rows, rates, position)
 
     def step(
         self,
@@ -231,7 +227,7 @@ class OpenMiniBatch:
         Raises:
             ShapeError: the tokens do not fit the state.
         """
-        batch, heads, size, dim = self.keys.shape
+        (batch, heads, dim), size = self.bias.shape, self.learned.shape[2]
         expected = {
             "q": (batch, 1, heads, dim),
             "k": (batch, 1, heads, dim),
@@ -245,7 +241,7 @@ class OpenMiniBatch:
                 raise ShapeError(f"`{name}` has shape {tuple(given[name].shape)}, expected {shape}")
         return _launch(self, (self.weight, self.bias), q, k, v, token_eta, lr, ln_w, ln_b, eps)
 
-    def values(self) -> tuple[InnerParameters, InnerGradients, Tensor]:
+    def values(self) -> tuple[InnerParameters, Learned, Tensor]:
         """Copy the state out, as `of` takes it: parameters, learned and lr.
 
         Waits for the device.
@@ -257,10 +253,9 @@ class OpenMiniBatch:
         if len(positions) != 1:
             raise ShapeError(f"sequences are at positions {positions}, expected one")
         count = positions[0]
-        keys, gradients = (_copy(x[:, :, :count]) for x in (self.keys, self.gradients))
         parameters = InnerParameters((self.weight.clone(),), (self.bias.clone(),))
         rates = _copy(self.rates[:, :, :count].transpose(1, 2))
-        return parameters, InnerGradients([keys], [gradients]), rates
+        return parameters, Learned.of(_copy(self.learned[:, :, :count])), rates
 
 
 def answer(
@@ -270,28 +265,26 @@ def answer(
     token_eta: Tensor,
     lr: Tensor,
     parameters: InnerParameters,
-    learned: InnerGradients,
+    learned: Learned,
     ln_w: Tensor,
     ln_b: Tensor,
     eps: float,
-) -> tuple[Tensor, InnerParameters, InnerGradients]:
+) -> tuple[Tensor, InnerParameters, Learned]:
     """`ttt_kernels.decode_step` by the kernel; arguments and results as there."""
     count, complete = lr.shape[1], lr.shape[1] == len(token_eta)
-    keys, gradients = (x[0].to(torch.float32).contiguous() for x in learned)
     rates = _copy(lr[:, : count - complete].transpose(1, 2).to(torch.float32))
     weight, bias = (x[0].contiguous() for x in parameters[:2])
     if complete:
         end = (torch.empty_like(weight), torch.empty_like(bias))
-    else:  # the kernel adds a row to a copy, and leaves the state alone
+    else:  # the kernel adds a row, and leaves the state alone
         end = (weight, bias)
-        keys, gradients = (functional.pad(x, (0, 0, 0, 1)) for x in (keys, gradients))
+        learned = learned.with_room(len(token_eta))
     position = torch.full(bias.shape[:2], count - 1, dtype=torch.int32, device=bias.device)
-    held = OpenMiniBatch(weight, bias, keys, gradients, rates, position)
+    held = OpenMiniBatch(weight, bias, learned.room, rates, position)
     output = _launch(held, end, q, k, v, token_eta, lr[:, -1:], ln_w, ln_b, eps)
     if not complete:
-        return output, parameters, InnerGradients([keys], [gradients])
-    none = InnerGradients([keys[:, :, :0]], [gradients[:, :, :0]])
-    return output, InnerParameters((end[0],), (end[1],)), none
+        return output, parameters, learned
+    return output, InnerParameters((end[0],), (end[1],)), learned.cleared()
 
 
 def _launch(
@@ -313,8 +306,8 @@ def _launch(
     strides = (stride for x in (q, k, v, lr) for stride in (x.stride(0), x.stride(2)))
     decode_token[(batch * heads,)](
         *(q, k, v, lr, token_eta, ln_w, ln_b, held.weight, held.bias),
-        *(held.keys, held.gradients, held.rates, held.position, *end, output),
-        *(heads, held.keys.shape[2], eps, *strides),
+        *(held.learned, held.rates, held.position, *end, output),
+        *(heads, held.learned.shape[2], held.rates.shape[2], eps, *strides),
         M=len(token_eta),
         D=dim,
         D_PAD=next_power_of_2(dim),
