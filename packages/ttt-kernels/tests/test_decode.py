@@ -8,6 +8,7 @@ from inner_inputs import InnerInputs, make_inputs
 from torch import Tensor
 
 from ttt_kernels import Learned, ShapeError, decode_step, read_open_tokens
+from ttt_kernels.dispatch import INSTALLED
 from ttt_kernels.reference import InnerParameters, SGDUpdate
 
 
@@ -92,3 +93,56 @@ def test_arguments_that_do_not_belong_together_are_named() -> None:
             *(x.q, x.k, x.v, x.token_eta, x.lr[:, :2], parameters, learned, x.ln_w, x.ln_b),
             update=SGDUpdate(),
         )
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_two_texts_that_go_on_from_one_state_do_not_see_each_other(layers: int) -> None:
+    x = make_inputs(layers=layers, mini_batch_size=6, tokens=6)
+    other = replace(x, k=x.k.flip(1), v=x.v.flip(1))
+    parameters, learned = begin(x, 1)
+    _, _, shared = step(x, 1, parameters, learned)
+    ahead = behind = shared
+    outputs: list[tuple[Tensor, Tensor]] = []
+    for t in range(2, 6):  # turn by turn
+        one, _, ahead = step(x, t, parameters, ahead)
+        two, _, behind = step(other, t, parameters, behind)
+        outputs.append((one, two))
+    mixed = replace(
+        x,
+        k=torch.cat([x.k[:, :2], other.k[:, 2:]], 1),
+        v=torch.cat([x.v[:, :2], other.v[:, 2:]], 1),
+    )
+    for (one, two), (expected, other_expected) in zip(
+        outputs,
+        zip(x.run()[0][:, 2:].split(1, 1), mixed.run()[0][:, 2:].split(1, 1), strict=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(two, other_expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("mini_batch_size", [4, 5])
+def test_sequences_that_are_selected_go_on_alone(mini_batch_size: int) -> None:
+    x = make_inputs(layers=2, mini_batch_size=mini_batch_size, tokens=5)
+    parameters, learned = begin(x, 2)
+    _, _, learned = step(x, 2, parameters, learned)
+    whole, *_ = step(x, 3, parameters, learned)
+    second = torch.tensor([1])
+    rows = replace(x, q=x.q[1:], k=x.k[1:], v=x.v[1:], lr=x.lr[1:])
+    parts = (tuple(y[1:] for y in half) for half in (parameters.weights, parameters.biases))
+    alone, *_ = step(rows, 3, InnerParameters(*parts), learned.select(second))
+    torch.testing.assert_close(alone, whole[1:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("size", [1, 3])
+def test_without_compiled_code_torch_answers_the_same(
+    layers: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = make_inputs(layers=layers, mini_batch_size=size, tokens=4)
+    expected = x.run()[0]
+    monkeypatch.delitem(INSTALLED, "cpu")
+    parameters, learned = begin(x)
+    for t in range(4):
+        output, parameters, learned = step(x, t, parameters, learned)
+        torch.testing.assert_close(output, expected[:, t : t + 1], rtol=0, atol=1e-10)
