@@ -26,7 +26,7 @@ class BlockState:
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)), no biases.
+    """down(silu(gate(x)) * up(x)), no biases; gate and up are one matrix, in this order of rows.
 
     Args:
         hidden_size: C.
@@ -35,13 +35,13 @@ class SwiGLU(nn.Module):
 
     def __init__(self, hidden_size: int, intermediate_size: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.gate_up_proj = nn.Linear(hidden_size, 2 * intermediate_size, bias=False)
         self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.gate_up_proj(x).chunk(2, -1)
+        return self.down_proj(functional.silu(gate) * up)
 
 
 class TTTBlock(nn.Module):

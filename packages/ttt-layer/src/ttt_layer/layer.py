@@ -30,7 +30,10 @@ class TTTLayer(nn.Module):
 
     q, k, v projections; with `share_qk` one projection for q and k, told apart by a convolution
     each; rotation of q and k; the inner loop; LayerNorm over the full width; an optional gate;
-    the output projection.
+    the output projection. What is projected from the layer's input is one matrix, read once.
+
+    Attributes:
+        projected: what `in_proj` computes, width C each, in its order of rows.
 
     Args:
         config: of the model.
@@ -44,13 +47,12 @@ class TTTLayer(nn.Module):
         super().__init__()
         width, heads, head_dim = config.hidden_size, config.num_heads, config.head_dim
         self.num_heads, self.head_dim = heads, head_dim
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = None if config.share_qk else nn.Linear(width, width, bias=False)
+        optional = {"k": not config.share_qk, "gate": config.use_gate}
+        self.projected = tuple(x for x in ("q", "k", "v", "gate") if optional.get(x, True))
+        self.in_proj = nn.Linear(width, len(self.projected) * width, bias=False)
         self.q_conv = CausalConv(width, config.conv_kernel) if config.share_qk else None
         self.k_conv = CausalConv(width, config.conv_kernel) if config.share_qk else None
-        self.v_proj = nn.Linear(width, width, bias=False)
         self.o_proj = nn.Linear(width, width, bias=False)
-        self.gate_proj = nn.Linear(width, width, bias=False) if config.use_gate else None
         self.post_norm = nn.LayerNorm(width, eps=1e-6)
         self.eta = InnerLearningRate(
             width, heads, head_dim, config.inner.base_lr, config.inner.mini_batch_size
@@ -75,25 +77,29 @@ class TTTLayer(nn.Module):
         Returns:
             Output (B, T, C) and the state after these tokens.
         """
-        q, k, tail = self._project_qk(x, state.conv_tail)
+        parts = self.in_proj(x).chunk(len(self.projected), -1)
+        projected = dict(zip(self.projected, parts, strict=True))
+        q, k, tail = self._told_apart(projected["q"], projected.get("k"), state.conv_tail)
         shape = (*x.shape[:-1], self.num_heads, self.head_dim)
-        q, k, v = (t.view(shape) for t in (q, k, self.v_proj(x)))
+        q, k, v = (t.view(shape) for t in (q, k, projected["v"]))
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
         out, inner = self.inner(q, k, v, self.eta.token_eta(), self.eta(x), state.inner)
         out = self.post_norm(out.flatten(-2))
-        if self.gate_proj is not None:
-            out = functional.gelu(self.gate_proj(x), approximate="tanh") * out
+        if "gate" in projected:
+            out = functional.gelu(projected["gate"], approximate="tanh") * out
         return self.o_proj(out), LayerState(inner, tail)
 
-    def _project_qk(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _told_apart(
+        self, q: Tensor, k: Tensor | None, tail: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Q and k (B, T, C), from a projection each or from a shared one and a convolution each."""
-        q = self.q_proj(x)
-        if self.k_proj is not None:
-            return q, self.k_proj(x), None
+        if k is not None:
+            return q, k, None
         if self.q_conv is None or self.k_conv is None or tail is None:
             raise RuntimeError(
-                "a layer without k_proj has convolutions and a state with their tail"
+                "a layer whose q and k share a projection has convolutions and a state with their "
+                "tail"
             )
         k, next_tail = self.k_conv(q, tail)
         return self.q_conv(q, tail)[0], k, next_tail

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ttt_config import InnerConfig, ModelConfig
 from ttt_config.errors import CheckpointMismatchError, IncompatibleError
+from ttt_layer.layer import TTTLayer
 from ttt_layer.model import TTTModel
 
 _OFFICIAL_DEFAULTS: dict[str, Any] = {
@@ -33,7 +34,7 @@ _OFFICIAL_DEFAULTS: dict[str, Any] = {
 
 
 class _Entry(NamedTuple):
-    """One parameter under its official name and shape."""
+    """One official parameter, which is a parameter of ours or some rows of one."""
 
     name: str
     shape: tuple[int, ...]
@@ -86,11 +87,12 @@ def from_official(state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -
     given = dict(state_dict)
     if model.lm_head is None:
         given.pop("lm_head.weight", None)
-    _check_tensors(given, set(entries.values()))
+    _check_tensors(given, {entry for parts in entries.values() for entry in parts})
     model.to(given["model.embed_tokens.weight"].dtype)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(given[entries[name].name].reshape(parameter.shape))
+            parts = torch.cat([given[entry.name] for entry in entries[name]])
+            parameter.copy_(parts.reshape(parameter.shape))
     return model
 
 
@@ -113,8 +115,9 @@ def to_official(model: TTTModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise IncompatibleError(f"the official code only has: {', '.join(missing)}")
     entries = _entries(model)
     tensors = {
-        entries[name].name: p.detach().clone().reshape(entries[name].shape)
+        entry.name: part.clone().reshape(entry.shape)
         for name, p in model.named_parameters()
+        for entry, part in zip(entries[name], p.detach().chunk(len(entries[name])), strict=True)
     }
     official = {
         "vocab_size": config.vocab_size,
@@ -163,16 +166,10 @@ _BLOCK = {
     "pre_conv.bias": "conv.conv.bias",
     "ttt_norm.weight": "seq_norm.weight",
     "mlp_norm.weight": "ffn_norm.weight",
-    "mlp.gate_proj.weight": "mlp.gate_proj.weight",
-    "mlp.up_proj.weight": "mlp.up_proj.weight",
     "mlp.down_proj.weight": "mlp.down_proj.weight",
 }
 _TTT = {
-    "q_proj.weight": "q_proj.weight",
-    "k_proj.weight": "k_proj.weight",
-    "v_proj.weight": "v_proj.weight",
     "o_proj.weight": "o_proj.weight",
-    "gate_proj.weight": "g_proj.weight",
     "q_conv.weight": "conv_q.weight",
     "q_conv.bias": "conv_q.bias",
     "k_conv.weight": "conv_k.weight",
@@ -189,22 +186,38 @@ _TTT = {
     "inner.biases.0": "b1",
     "inner.biases.1": "b2",
 }
+_PROJECTED = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "gate": "g_proj"}
 _WITH_EXTRA_AXIS = ("eta.weight", "eta.bias", "inner.biases.0", "inner.biases.1")
 """Tensors to which the official code adds an axis of length one behind the heads."""
 
 
-def _entries(model: TTTModel) -> dict[str, _Entry]:
-    """Official name and shape of each of the model's parameters."""
-    entries: dict[str, _Entry] = {}
+def _entries(model: TTTModel) -> dict[str, list[_Entry]]:
+    """Official names and shapes of what each of the model's parameters consists of, row by row."""
+    entries: dict[str, list[_Entry]] = {}
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
         if name in _TOP:
-            entries[name] = _Entry(_TOP[name], shape)
+            entries[name] = [_Entry(_TOP[name], shape)]
             continue
         _, layer, local = name.split(".", 2)
         ttt = local.removeprefix("ttt.")
         if ttt in _WITH_EXTRA_AXIS:
             shape = (shape[0], 1, *shape[1:])
-        inside = f"seq_modeling_block.{_TTT[ttt]}" if local.startswith("ttt.") else _BLOCK[local]
-        entries[name] = _Entry(f"model.layers.{layer}.{inside}", shape)
+        parts = _official_parts(local, ttt, model)
+        entries[name] = [
+            _Entry(f"model.layers.{layer}.{part}", (shape[0] // len(parts), *shape[1:]))
+            for part in parts
+        ]
     return entries
+
+
+def _official_parts(local: str, ttt: str, model: TTTModel) -> list[str]:
+    """Names inside a block."""
+    if local == "mlp.gate_up_proj.weight":
+        return ["mlp.gate_proj.weight", "mlp.up_proj.weight"]
+    if local == ttt:
+        return [_BLOCK[local]]
+    if ttt == "in_proj.weight":
+        projected = next(m.projected for m in model.modules() if isinstance(m, TTTLayer))
+        return [f"seq_modeling_block.{_PROJECTED[part]}.weight" for part in projected]
+    return [f"seq_modeling_block.{_TTT[ttt]}"]

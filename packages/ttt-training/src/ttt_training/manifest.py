@@ -16,7 +16,7 @@ from ttt_config import (
 )
 
 MANIFEST_NAME = "manifest.json"
-_FORMAT = 2
+_FORMAT = 3
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
