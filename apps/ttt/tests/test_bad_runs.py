@@ -124,7 +124,7 @@ def told(commands: tuple[str, ...], code: int, said: str) -> dict[str, tuple[int
 NO_RUN = "{run} is not a run directory: expected config.toml, tokenizer.json and checkpoints/"
 CUT = "{run}/" + CHECKPOINT + "/{file} is cut short: "
 WHICH = "; restore it or take another checkpoint: `ttt ckpt ls {run}`"
-NEWER = "{run}/" + CHECKPOINT + "/manifest.json has format 3, this version of ttt reads format 2; "
+NEWER = "{run}/" + CHECKPOINT + "/manifest.json has format 4, this version of ttt reads format 3; "
 UNKNOWN = "unknown field `{field}` (file {run}/config.toml, line "
 SAVED = "no checkpoint in {run}/checkpoints: the run stopped before its first save; `ttt train "
 
@@ -195,7 +195,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, tuple[int, str]]]] = {
         told((*RESUME, *MODEL, "ckpt verify"), 5, CHECKPOINT + "/manifest.json is missing: "),
     ),
     "manifest.json of a newer version": (
-        swap(f"{CHECKPOINT}/manifest.json", '"format": 2', '"format": 3'),
+        swap(f"{CHECKPOINT}/manifest.json", '"format": 3', '"format": 4'),
         told((*RESUME, *MODEL, "ckpt verify"), 5, NEWER + "use the version that wrote it"),
     ),
     "metrics.jsonl with half a line at the end": (half_line_at_the_end, {}),

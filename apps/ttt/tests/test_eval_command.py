@@ -60,7 +60,7 @@ def test_a_report_for_programs_and_its_tables(ttt: Callable, run: Path, tmp_path
         (("{run}", "--seq-len", "999999"), 4, "validation split of `chronicles`: too little text"),
         (("{run}", "--csv", "/dev/null/x.csv"), 3, "error: --csv: cannot write"),
         (("{torn}",), 5, "tokenizer.json is missing; the run is not complete"),
-        (("{newer}",), 5, "has format 9, this version of ttt reads format 2; use the version"),
+        (("{newer}",), 5, "has format 9, this version of ttt reads format 3; use the version"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_line(
@@ -71,7 +71,7 @@ def test_what_cannot_be_evaluated_is_one_line(
     (torn / "tokenizer.json").unlink()
     newer = shutil.copytree(run, tmp_path / "newer")
     for manifest in newer.glob("checkpoints/*/manifest.json"):
-        manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 9'))
+        manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 9'))
     places = {"run": run, "empty": tmp_path / "empty", "torn": torn, "newer": newer}
     given = [argument.format(**places) for argument in arguments]
     result = ttt("eval", *given)

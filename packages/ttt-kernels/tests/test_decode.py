@@ -129,8 +129,8 @@ def test_sequences_that_are_selected_go_on_alone(mini_batch_size: int) -> None:
     whole, *_ = step(x, 3, parameters, learned)
     second = torch.tensor([1])
     rows = replace(x, q=x.q[1:], k=x.k[1:], v=x.v[1:], lr=x.lr[1:])
-    parts = (tuple(y[1:] for y in half) for half in (parameters.weights, parameters.biases))
-    alone, *_ = step(rows, 3, InnerParameters(*parts), learned.select(second))
+    weights, biases = (tuple(y[1:] for y in half) for half in parameters[:2])
+    alone, *_ = step(rows, 3, InnerParameters(weights, biases), learned.select(second))
     torch.testing.assert_close(alone, whole[1:], rtol=0, atol=0)
 
 
