@@ -28,7 +28,7 @@ def rotate(x: Tensor, by: Tensor) -> Tensor:
     and odd channels on their own take eight. The compiler, which knows no complex numbers, makes
     one pass of those.
     """
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = x if x.dtype == by.dtype else x.to(torch.promote_types(x.dtype, torch.float32))
     pairs = (wide if wide.stride(-1) == 1 else wide.contiguous()).unflatten(-1, (-1, 2))
     if torch.compiler.is_compiling():
         (even, odd), (cos, sin) = pairs.unbind(-1), by.unbind(-1)
