@@ -14,9 +14,7 @@ env:            ## make .venv at the locked versions
 demo: env       ## train a small model on the built-in corpus, then let it write
 	@scripts/demo.sh $(DEMO)
 
-# Compiled first, by one process: what compiles for itself may differ from the rest in a last digit.
 test: env       ## the test suite
-	@OMP_NUM_THREADS=1 $(bin)/ttt kernels check --kernel cpu > /dev/null
 	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n 2 --dist worksteal
 
 slow: env       ## the tests that take minutes: more kills, more characters

@@ -5,7 +5,6 @@ go unnoticed. Here the key is a hash of every source in the folder. What is kept
 Numba writes them: they lie in a directory that only its owner can write, and none other is read.
 """
 
-import fcntl
 import hashlib
 import inspect
 import logging
@@ -142,29 +141,8 @@ class _SourcesCache(caching.FunctionCache):
         rtsys.initialize(target_context)
         found = self._load_overload(sig, target_context)
         if found is None:
-            self._lock()
-            found = self._load_overload(sig, target_context)
-            if found is not None:
-                self._unlock()
-                return found
             _log.warning(
                 "compiling `%s` of the cpu kernel: once for this machine, some seconds",
                 self._py_func.__name__,
             )
         return found
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        super().save_overload(sig, data)
-        self._unlock()
-
-    def _lock(self) -> None:
-        """Wait while another process compiles this function, to take what it keeps.
-
-        Compiled twice, the code can differ in which product of a sum it does not round, and so two
-        processes in the last digit of a result.
-        """
-        self._held = (Path(self._cache_path) / f"{self._py_func.__name__}.lock").open("w")
-        fcntl.flock(self._held, fcntl.LOCK_EX)
-
-    def _unlock(self) -> None:
-        self._held.close()
