@@ -147,3 +147,35 @@ def test_without_compiled_code_torch_answers_the_same(
     for t in range(4):
         output, parameters, learned = step(x, t, parameters, learned)
         torch.testing.assert_close(output, expected[:, t : t + 1], rtol=0, atol=1e-10)
+
+
+def test_parameters_that_sequences_share_are_refused_by_shape() -> None:
+    x = make_inputs(mini_batch_size=4, tokens=2)
+    _, learned = begin(x, 1)
+    shared = InnerParameters(x.weights, x.biases)
+    with pytest.raises(ShapeError, match=r"weights have shapes .*, expected \(B, H, in, out\)"):
+        step(x, 1, shared, learned)
+
+
+@pytest.mark.parametrize("name", ["ln_w", "ln_b"])
+def test_a_layer_norm_of_another_width_is_refused(name: str) -> None:
+    x = make_inputs(mini_batch_size=4, tokens=2)
+    with pytest.raises(ShapeError, match=f"`{name}` has shape"):
+        step(replace(x, **{name: getattr(x, name)[:, 1:]}), 1, *begin(x, 1))
+
+
+def test_what_was_learned_of_another_model_is_refused() -> None:
+    x, other = (make_inputs(layers=n, mini_batch_size=4, tokens=2) for n in (1, 2))
+    with pytest.raises(ShapeError, match="which is not of these parameters"):
+        step(x, 1, begin(x, 1)[0], begin(other, 1)[1])
+
+
+def test_a_state_that_compiled_code_does_not_know_is_read_by_torch() -> None:
+    x = make_inputs(layers=2, mini_batch_size=4, tokens=2, dtype=torch.float32)
+    expected = x.run()[0]
+    weights, biases = (tuple(y.bfloat16() for y in half) for half in per_sequence(x)[:2])
+    parameters = InnerParameters(weights, biases)
+    norm = (x.ln_w, x.ln_b)
+    learned = read_open_tokens(x.k[:, :1], x.v[:, :1], parameters, *norm, eps=1e-6)
+    output, *_ = step(x, 1, parameters, learned)
+    torch.testing.assert_close(output, expected[:, 1:], rtol=0, atol=0.05)

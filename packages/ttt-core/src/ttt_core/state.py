@@ -50,8 +50,8 @@ class InnerState:
         moments: of the inner Adam, first (weight, bias) then second; empty for plain descent.
         open_tokens: tokens since that boundary.
         position: tokens read so far by each sequence.
-        learned: what decoding has computed from the open tokens. It follows
-            from the rest: what makes a state from other tensors or stores one may leave it out.
+        learned: what decoding has computed from the open tokens. It follows from the rest: what
+            makes a state from other tensors or stores one may leave it out.
     """
 
     weights: tuple[Tensor, ...]

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ttt_kernels.capability import CAPABILITIES, Problem
+from ttt_kernels.capability import CAPABILITIES, Problem, kind_of
 from ttt_kernels.dispatch import INSTALLED
-from ttt_kernels.errors import ShapeError
 from ttt_kernels.gpu.kernel import LARGEST_HEAD, TOKEN_DTYPES
 from ttt_kernels.learned import Learned, by_layer, side_by_side
+from ttt_kernels.next_token import NextToken
 from ttt_kernels.reference.mini_batch import InnerGradients, inner_gradients
 from ttt_kernels.reference.update import InnerParameters, SGDUpdate, Update
 
@@ -63,24 +63,24 @@ def decode_step(
         argument is changed.
 
     Raises:
-        ShapeError: there is more than one token, or the numbers of open tokens disagree.
+        ShapeError: there is more than one token, or arguments do not belong together.
     """
-    count, size = lr.shape[1], len(token_eta)
-    _check(q, k, v, lr, learned, size)
-    complete, descends = count == size, isinstance(update, SGDUpdate)
-    tensors = (q, k, v, token_eta, lr, parameters, learned, ln_w, ln_b, eps)
-    if descends and _fused(q, k, v, parameters):
+    token = NextToken(q, k, v, token_eta, lr, parameters, learned, ln_w, ln_b, eps)
+    token.check()
+    descends = isinstance(update, SGDUpdate)
+    if descends and _runs("naive", token):
         from ttt_kernels.gpu import decode  # imports Triton
 
-        return decode.answer(*tensors)
-    compiled = q.device.type == "cpu" and "cpu" in INSTALLED and not torch.compiler.is_compiling()
+        return decode.answer(token)
+    compiled = not torch.compiler.is_compiling() and _runs("cpu", token)
     if compiled:
         from ttt_kernels.cpu import decode  # imports the compiler
 
-        output, parameters, now = decode.decode_step(*tensors, descend=complete and descends)
+        descends &= token.complete
+        output, parameters, now = decode.decode_step(token, descend=descends)
     else:
-        output, now = _decode_step(*tensors)
-    if not complete:
+        output, now = _decode_step(token)
+    if not token.complete:
         return output, parameters, now
     if not (compiled and descends):
         parameters = _next_mini_batch(parameters, now, token_eta[-1], lr, update)
@@ -107,9 +107,7 @@ def read_open_tokens(
     weights, biases = parameters.weights, parameters.biases
     dtype = weights[0].dtype
     if k.shape[1] == 0:
-        batch, _, heads, _ = k.shape
-        numbers = sum(weight.shape[-2] + weight.shape[-1] for weight in weights)
-        return Learned.of(weights[0].new_empty(batch, heads, 0, numbers))
+        return Learned.nothing(k.shape[0], k.shape[2], weights)
     with torch.autocast(k.device.type, enabled=False):
         keys, values = (x.to(dtype).transpose(1, 2) for x in (k, v))
         ln_w, ln_b = (x.to(dtype).unsqueeze(-2) for x in (ln_w, ln_b))
@@ -117,19 +115,9 @@ def read_open_tokens(
     return Learned.of(side_by_side(gradients))
 
 
-def _decode_step(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    token_eta: Tensor,
-    lr: Tensor,
-    parameters: InnerParameters,
-    learned: Learned,
-    ln_w: Tensor,
-    ln_b: Tensor,
-    eps: float,
-) -> tuple[Tensor, Learned]:
+def _decode_step(token: NextToken) -> tuple[Tensor, Learned]:
     """`decode_step` by torch, but for the step that ends a mini-batch: output and `learned`."""
+    q, k, v, token_eta, lr, parameters, learned, ln_w, ln_b, eps = token
     (batch, _, heads, dim), count = q.shape, lr.shape[1]
     dtype = parameters.weights[0].dtype
     with torch.autocast(q.device.type, enabled=False):
@@ -223,29 +211,16 @@ class _InnerModel(NamedTuple):
         return torch.addcmul(self.ln_b, self.ln_w, normed).add_(query)
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, parameters: InnerParameters) -> bool:
-    """Whether the Triton kernel computes this: on a GPU, or where launches are interpreted."""
-    if len(parameters.weights) > 1 or "naive" not in INSTALLED:
+def _runs(kernel: str, token: NextToken) -> bool:
+    """Whether the Triton kernel, by the name `naive`, or the compiled code `cpu` can decode."""
+    if kernel not in INSTALLED:
         return False
-    problem = Problem("linear", q.device.type, parameters.weights[0].dtype)
-    return (
-        CAPABILITIES["naive"].refusal(problem) is None
-        and q.shape[3] <= LARGEST_HEAD
-        and all(x.dtype in TOKEN_DTYPES for x in (q, k, v))
-    )
-
-
-def _check(
-    q: Tensor, k: Tensor, v: Tensor, lr: Tensor, learned: Learned, mini_batch_size: int
-) -> None:
-    if q.shape[1] != 1 or not q.shape == k.shape == v.shape:
-        raise ShapeError(
-            f"`q`, `k` and `v` have shapes {tuple(q.shape)}, {tuple(k.shape)} and "
-            f"{tuple(v.shape)}, expected (B, 1, H, D)"
-        )
-    known = learned.count
-    if known != lr.shape[1] - 1 or known >= mini_batch_size:
-        raise ShapeError(
-            f"`lr` has shape {tuple(lr.shape)} and `learned` is of {known} open tokens, expected "
-            f"(B, r + 1, H) and r of them, r < {mini_batch_size}"
-        )
+    weights, q = token.parameters.weights, token.q
+    if kernel == "naive" and (
+        len(weights) > 1
+        or q.shape[3] > LARGEST_HEAD
+        or any(x.dtype not in TOKEN_DTYPES for x in (q, token.k, token.v))
+    ):
+        return False
+    problem = Problem(kind_of(len(weights), adam=False), q.device.type, weights[0].dtype)
+    return CAPABILITIES[kernel].refusal(problem) is None

@@ -35,6 +35,11 @@ class Learned(NamedTuple):
         """Rows of r tokens, (B, H, r, G), and no room for others."""
         return cls(rows, rows.shape[2], set())
 
+    @classmethod
+    def nothing(cls, batch: int, heads: int, weights: Sequence[Tensor]) -> "Learned":
+        """Of no tokens, for an inner model with such weights, (..., in, out) each."""
+        return cls.of(weights[0].new_empty(batch, heads, 0, sum(_widths(weights))))
+
     @property
     def rows(self) -> Tensor:
         """Of the open tokens, (B, H, r, G)."""
@@ -53,7 +58,8 @@ class Learned(NamedTuple):
 
     def cleared(self) -> "Learned":
         """No rows, and no room."""
-        return Learned.of(self.room[:, :, :0])
+        batch, heads, _, numbers = self.room.shape
+        return Learned.of(self.room.new_empty(batch, heads, 0, numbers))
 
     def select(self, index: Tensor) -> "Learned":
         """The rows of some sequences of the batch."""
@@ -67,6 +73,10 @@ def side_by_side(gradients: InnerGradients) -> Tensor:
 
 def by_layer(rows: Tensor, weights: Sequence[Tensor]) -> InnerGradients:
     """The way back, as views: parts as wide as the weights of the layers, (..., in, out) each."""
-    widths = [weight.shape[axis] for axis in (-2, -1) for weight in weights]
-    parts = rows.split(widths, -1)
+    parts = rows.split(_widths(weights), -1)
     return InnerGradients(list(parts[: len(weights)]), list(parts[len(weights) :]))
+
+
+def _widths(weights: Sequence[Tensor]) -> list[int]:
+    """Of what a row consists of: all inputs, then all gradients."""
+    return [weight.shape[axis] for axis in (-2, -1) for weight in weights]

@@ -186,6 +186,7 @@ _TTT = {
     "inner.biases.0": "b1",
     "inner.biases.1": "b2",
 }
+_MIXER = "seq_modeling_block"
 _PROJECTED = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "gate": "g_proj"}
 _WITH_EXTRA_AXIS = ("eta.weight", "eta.bias", "inner.biases.0", "inner.biases.1")
 """Tensors to which the official code adds an axis of length one behind the heads."""
@@ -193,6 +194,13 @@ _WITH_EXTRA_AXIS = ("eta.weight", "eta.bias", "inner.biases.0", "inner.biases.1"
 
 def _entries(model: TTTModel) -> dict[str, list[_Entry]]:
     """Official names and shapes of what each of the model's parameters consists of, row by row."""
+    projected = next(m.projected for m in model.modules() if isinstance(m, TTTLayer))
+    inside = {
+        **{ours: [theirs] for ours, theirs in _BLOCK.items()},
+        **{f"ttt.{ours}": [f"{_MIXER}.{theirs}"] for ours, theirs in _TTT.items()},
+        "mlp.gate_up_proj.weight": ["mlp.gate_proj.weight", "mlp.up_proj.weight"],
+        "ttt.in_proj.weight": [f"{_MIXER}.{_PROJECTED[part]}.weight" for part in projected],
+    }
     entries: dict[str, list[_Entry]] = {}
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
@@ -200,24 +208,11 @@ def _entries(model: TTTModel) -> dict[str, list[_Entry]]:
             entries[name] = [_Entry(_TOP[name], shape)]
             continue
         _, layer, local = name.split(".", 2)
-        ttt = local.removeprefix("ttt.")
-        if ttt in _WITH_EXTRA_AXIS:
+        if local.removeprefix("ttt.") in _WITH_EXTRA_AXIS:
             shape = (shape[0], 1, *shape[1:])
-        parts = _official_parts(local, ttt, model)
+        parts = inside[local]
         entries[name] = [
             _Entry(f"model.layers.{layer}.{part}", (shape[0] // len(parts), *shape[1:]))
             for part in parts
         ]
     return entries
-
-
-def _official_parts(local: str, ttt: str, model: TTTModel) -> list[str]:
-    """Names inside a block."""
-    if local == "mlp.gate_up_proj.weight":
-        return ["mlp.gate_proj.weight", "mlp.up_proj.weight"]
-    if local == ttt:
-        return [_BLOCK[local]]
-    if ttt == "in_proj.weight":
-        projected = next(m.projected for m in model.modules() if isinstance(m, TTTLayer))
-        return [f"seq_modeling_block.{_PROJECTED[part]}.weight" for part in projected]
-    return [f"seq_modeling_block.{_TTT[ttt]}"]

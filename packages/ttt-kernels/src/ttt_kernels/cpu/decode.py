@@ -1,12 +1,11 @@
 """One token of every sequence, head after head: what `ttt_kernels.decode` else computes by torch.
 
-A head's weights come from memory once and then from the cache, and a layer costs one call: after
-each matrix of the model around it the caches have forgotten what Python and torch need to run, so
-that every operation of torch takes ten microseconds, whatever it computes. All numbers lie as torch
-has them, nothing padded.
+A head's weights come from memory once and then from the cache, and a layer costs one call: each
+matrix of the model around it sweeps the caches of what Python and torch need to run, so that every
+further operation is slow, whatever it computes. All numbers lie as torch has them, nothing padded.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +19,11 @@ from ttt_kernels.cpu.threads import share
 from ttt_kernels.cpu.tiles import number, padded
 from ttt_kernels.cpu.vector import load, spread, store, total_of, vector_length, zeros
 from ttt_kernels.learned import Learned
+from ttt_kernels.next_token import NextToken
 from ttt_kernels.reference.update import InnerParameters
 
 # Addresses: of the token and of what all layers share; after them the weights of all layers, then
-# the biases, and both after the step.
+# the biases, and both after the step where one is taken.
 QUERY, KEY, VALUE, RATES, TOKEN_ETA, LN_W, LN_B, LEARNED, OUTPUT, SHARED = range(10)
 WEIGHT, BIAS, END_WEIGHT, END_BIAS = range(4)
 # Scratch rows: a layer's input and output; a factor for each open token; gelu' between the layers.
@@ -32,50 +32,29 @@ _ALONE = 1 << 20
 """Bytes of weights that one thread has read before others have begun."""
 
 
-def decode_step(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    token_eta: Tensor,
-    lr: Tensor,
-    parameters: InnerParameters,
-    learned: Learned,
-    ln_w: Tensor,
-    ln_b: Tensor,
-    eps: float,
-    *,
-    descend: bool,
-) -> tuple[Tensor, InnerParameters, Learned]:
-    """Answer a token, and add to `learned` what it teaches.
+def decode_step(token: NextToken, *, descend: bool) -> tuple[Tensor, InnerParameters, Learned]:
+    """Answer a token, and add what it teaches to what is known of the open ones.
 
     Args:
-        q: as for `ttt_kernels.decode_step`, and so all others.
-        k: key.
-        v: value.
-        token_eta: step size by position.
-        lr: learned step sizes of the open tokens and of this one.
-        parameters: float32 or float64.
-        learned: of the open tokens.
-        ln_w: weight of the inner layer norm.
-        ln_b: its bias.
-        eps: of the layer norm.
+        token: checked; the state in float32 or float64.
         descend: take a step of gradient descent along all that has been learned.
 
     Returns:
-        Output in the dtype of `q`, the parameters, and `learned` with one token more.
+        Output in the dtype of the query, the parameters, and `learned` with one token more.
     """
+    q, k, v, token_eta, lr, parameters, learned, ln_w, ln_b, eps = token
     (batch, _, heads, dim), count = q.shape, lr.shape[1]
     weights, biases = parameters.weights, parameters.biases
     dtype = weights[0].dtype
     output = weights[0].new_empty(q.shape)
     learned = learned.with_room(len(token_eta))
-    end = parameters
-    if descend:
-        end = InnerParameters(
-            tuple(empty(x.shape, x) for x in weights), tuple(empty(x.shape, x) for x in biases)
-        )
     shared = q, k, v, lr, token_eta, ln_w, ln_b, learned.room, output
-    tensors = [_plain(x, dtype) for x in (*shared, *weights, *biases, *end.weights, *end.biases)]
+    tensors = [_plain(x, dtype) for x in (*shared, *weights, *biases)]
+    if descend:
+        ends = [empty(x.shape, x) for x in (*weights, *biases)]
+        tensors += ends
+        layers = len(weights)
+        parameters = InnerParameters(tuple(ends[:layers]), tuple(ends[layers:]))
     addresses = addresses_of(tensors)
     sizes = [dim, *(weight.shape[3] for weight in weights)]
     shape = SLOPES + len(weights) - 1, padded(max(*sizes, count))
@@ -90,13 +69,34 @@ def decode_step(
         work(0, batch * heads)
     else:
         share(work, batch * heads)
-    output = output if q.dtype == dtype else output.to(q.dtype)
-    return output, end, learned
+    return output if q.dtype == dtype else output.to(q.dtype), parameters, learned
 
 
 def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Tensors as compiled code reads them; torch is slow to see that they are so already."""
     return x if x.dtype == dtype and x.is_contiguous() else x.to(dtype).contiguous()
+
+
+class Token(NamedTuple):
+    """What compiled code is told of the token of one head.
+
+    Attributes:
+        addresses: of contiguous tensors of one type, see above.
+        widths: of the layers, D first and last, (L + 1,).
+        learned: rows of the open tokens, its own the last, (count G,).
+        count: of the open tokens.
+        head: b * H + h.
+        heads: H.
+        eps: of the layer norm.
+    """
+
+    addresses: Any
+    widths: Any
+    learned: Any
+    count: Any
+    head: Any
+    heads: Any
+    eps: Any
 
 
 @entry
@@ -129,27 +129,20 @@ def decode(
     size = widths[:-1].sum() + widths[1:].sum()
     for head in range(first, last):
         learned = part_of(addresses, LEARNED, head, room * size, rows)[: count * size]
-        _learn(addresses, widths, rows, learned, head, heads, count, eps)
-        _answer(addresses, widths, rows, learned, head, heads, count, eps)
+        token = Token(addresses, widths, learned, count, head, heads, eps)
+        _learn(token, rows)
+        _answer(token, rows)
         if descend:
-            _descend(addresses, widths, rows, learned, head, heads, count)
+            _descend(token, rows)
 
 
 @jit
-def _learn(
-    addresses: Any,
-    widths: Any,
-    rows: Any,
-    learned: Any,
-    head: int,
-    heads: int,
-    count: int,
-    eps: Any,
-) -> None:
+def _learn(token: Any, rows: Any) -> None:
     """Write x_l and g_l of the key behind those of the open tokens."""
-    layers, dim, x, z = len(widths) - 1, widths[0], rows[X], rows[Z]
-    own = learned[len(learned) // count * (count - 1) :]
-    key = part_of(addresses, KEY, head, dim, rows)
+    widths, x, z = token.widths, rows[X], rows[Z]
+    layers, dim = len(widths) - 1, widths[0]
+    own = token.learned[len(token.learned) // token.count * (token.count - 1) :]
+    key = part_of(token.addresses, KEY, token.head, dim, rows)
     for d in range(dim):
         x[d] = key[d]
     at = 0
@@ -159,8 +152,8 @@ def _learn(
         for i in range(widths[layer]):
             own[at + i] = x[i]
         at += widths[layer]
-        _through(addresses, widths, layer, x, z, head)
-    _loss_gradient(addresses, rows, head, heads, dim, eps)
+        _through(token, layer, x, z)
+    _loss_gradient(token, rows)
     at = len(own)
     for layer in range(layers - 1, -1, -1):
         inputs, outputs = widths[layer], widths[layer + 1]
@@ -168,7 +161,8 @@ def _learn(
         for o in range(outputs):
             own[at + o] = z[o]
         if layer:
-            weight = part_of(addresses, _place(layer, WEIGHT, layers), head, inputs * outputs, rows)
+            place = _place(layer, WEIGHT, layers)
+            weight = part_of(token.addresses, place, token.head, inputs * outputs, rows)
             slopes = rows[SLOPES + layer - 1]
             dot_rows(x, weight, 0, outputs, z, inputs, outputs)
             for i in range(inputs):
@@ -176,14 +170,15 @@ def _learn(
 
 
 @jit
-def _loss_gradient(addresses: Any, rows: Any, head: int, heads: int, dim: int, eps: Any) -> None:
+def _loss_gradient(token: Any, rows: Any) -> None:
     """Replace z_L by g_L = d/dz 0.5 ||LN(z) - (v - k)||^2."""
+    addresses, dim = token.addresses, token.widths[0]
     normed, z, per_dim = rows[X], rows[Z], number(1.0 / dim, rows)
-    ln_w = part_of(addresses, LN_W, head % heads, dim, rows)
-    ln_b = part_of(addresses, LN_B, head % heads, dim, rows)
-    key = part_of(addresses, KEY, head, dim, rows)
-    value = part_of(addresses, VALUE, head, dim, rows)
-    inverse_std = _standardize(normed, z, dim, eps)
+    ln_w = part_of(addresses, LN_W, token.head % token.heads, dim, rows)
+    ln_b = part_of(addresses, LN_B, token.head % token.heads, dim, rows)
+    key = part_of(addresses, KEY, token.head, dim, rows)
+    value = part_of(addresses, VALUE, token.head, dim, rows)
+    inverse_std = _standardize(normed, z, dim, token.eps)
     total, projection = number(0.0, rows), number(0.0, rows)
     for d in range(dim):
         z[d] = (normed[d] * ln_w[d] + ln_b[d] - (value[d] - key[d])) * ln_w[d]
@@ -195,68 +190,59 @@ def _loss_gradient(addresses: Any, rows: Any, head: int, heads: int, dim: int, e
 
 
 @jit
-def _answer(
-    addresses: Any,
-    widths: Any,
-    rows: Any,
-    learned: Any,
-    head: int,
-    heads: int,
-    count: int,
-    eps: Any,
-) -> None:
+def _answer(token: Any, rows: Any) -> None:
     """Answer the query, all tokens up to its own learned: q + LN(f(q))."""
+    addresses, widths, learned, count = token.addresses, token.widths, token.learned, token.count
     layers, dim, x, z, factors = len(widths) - 1, widths[0], rows[X], rows[Z], rows[FACTORS]
     size, one = len(learned) // count, number(1.0, rows)
     inputs, gradients = 0, widths[:-1].sum()
-    query = part_of(addresses, QUERY, head, dim, rows)
+    query = part_of(addresses, QUERY, token.head, dim, rows)
     for d in range(dim):
         x[d] = query[d]
     for layer in range(layers):
         if layer:
             _activate(x, z, rows[SLOPES + layer - 1], widths[layer])
-        _through(addresses, widths, layer, x, z, head)
+        _through(token, layer, x, z)
         dot_rows(factors, learned, inputs, size, x, count, widths[layer])
         for j in range(count):
-            factors[j] = (one + factors[j]) * _step(addresses, rows, j, head, heads, count)
+            factors[j] = (one + factors[j]) * _step(token, j, rows)
         add_rows(z, factors, learned, gradients, size, count, widths[layer + 1])
         inputs += widths[layer]
         gradients += widths[layer + 1]
-    ln_w = part_of(addresses, LN_W, head % heads, dim, rows)
-    ln_b = part_of(addresses, LN_B, head % heads, dim, rows)
-    output = part_of(addresses, OUTPUT, head, dim, rows)
-    _standardize(x, z, dim, eps)
+    ln_w = part_of(addresses, LN_W, token.head % token.heads, dim, rows)
+    ln_b = part_of(addresses, LN_B, token.head % token.heads, dim, rows)
+    output = part_of(addresses, OUTPUT, token.head, dim, rows)
+    _standardize(x, z, dim, token.eps)
     for d in range(dim):
         output[d] = query[d] + (x[d] * ln_w[d] + ln_b[d])
 
 
 @jit
-def _descend(
-    addresses: Any, widths: Any, rows: Any, learned: Any, head: int, heads: int, count: int
-) -> None:
+def _descend(token: Any, rows: Any) -> None:
     """Take the step that ends a mini-batch: W - (e * x)^T g, b - e^T g, e_j = last eta * lr_j."""
+    addresses, widths, learned, count = token.addresses, token.widths, token.learned, token.count
     layers, factors, steps, size = len(widths) - 1, rows[FACTORS], rows[X], len(learned) // count
     for j in range(count):
-        steps[j] = _step(addresses, rows, j, head, heads, count)
-    inputs, gradients = 0, widths[:-1].sum()
+        steps[j] = _step(token, j, rows)
+    at, gradients = 0, widths[:-1].sum()
     for layer in range(layers):
-        rows_in, columns = widths[layer], widths[layer + 1]
-        bias = part_of(addresses, _place(layer, BIAS, layers), head, columns, rows)
-        end = part_of(addresses, _place(layer, END_BIAS, layers), head, columns, rows)
-        for o in range(columns):
+        inputs, outputs = widths[layer], widths[layer + 1]
+        bias = part_of(addresses, _place(layer, BIAS, layers), token.head, outputs, rows)
+        end = part_of(addresses, _place(layer, END_BIAS, layers), token.head, outputs, rows)
+        for o in range(outputs):
             end[o] = bias[o]
-        add_rows(end, steps, learned, gradients, size, count, columns)
-        for i in range(rows_in):
-            at, from_, to = head * rows_in + i, WEIGHT, END_WEIGHT
-            weight = part_of(addresses, _place(layer, from_, layers), at, columns, rows)
-            end = part_of(addresses, _place(layer, to, layers), at, columns, rows)
-            for o in range(columns):
+        add_rows(end, steps, learned, gradients, size, count, outputs)
+        before, after = _place(layer, WEIGHT, layers), _place(layer, END_WEIGHT, layers)
+        for i in range(inputs):
+            weight = part_of(addresses, before, token.head * inputs + i, outputs, rows)
+            end = part_of(addresses, after, token.head * inputs + i, outputs, rows)
+            for o in range(outputs):
                 end[o] = weight[o]
             for j in range(count):
-                factors[j] = steps[j] * learned[j * size + inputs + i]
-            add_rows(end, factors, learned, gradients, size, count, columns)
-        inputs += rows_in
-        gradients += columns
+                factors[j] = steps[j] * learned[j * size + at + i]
+            add_rows(end, factors, learned, gradients, size, count, outputs)
+        at += inputs
+        gradients += outputs
 
 
 @jit
@@ -266,19 +252,21 @@ def _place(layer: int, kind: int, layers: int) -> int:
 
 
 @jit
-def _step(addresses: Any, rows: Any, j: int, head: int, heads: int, count: int) -> Any:
+def _step(token: Any, j: int, like: Any) -> Any:
     """How far the newest token moves along the gradient of token j: -eta = -token_eta * lr_j."""
-    token_eta = part_of(addresses, TOKEN_ETA, 0, count, rows)
-    rates = part_of(addresses, RATES, head // heads, count * heads, rows)
-    return -token_eta[count - 1] * rates[j * heads + head % heads]
+    count, heads = token.count, token.heads
+    token_eta = part_of(token.addresses, TOKEN_ETA, 0, count, like)
+    rates = part_of(token.addresses, RATES, token.head // heads, count * heads, like)
+    return -token_eta[count - 1] * rates[j * heads + token.head % heads]
 
 
 @jit
-def _through(addresses: Any, widths: Any, layer: int, x: Any, z: Any, head: int) -> None:
+def _through(token: Any, layer: int, x: Any, z: Any) -> None:
     """Compute z = x W + b of one layer."""
-    layers, inputs, outputs = len(widths) - 1, widths[layer], widths[layer + 1]
-    bias = part_of(addresses, _place(layer, BIAS, layers), head, outputs, x)
-    weight = part_of(addresses, _place(layer, WEIGHT, layers), head, inputs * outputs, x)
+    layers, inputs, outputs = len(token.widths) - 1, token.widths[layer], token.widths[layer + 1]
+    bias = part_of(token.addresses, _place(layer, BIAS, layers), token.head, outputs, x)
+    place = _place(layer, WEIGHT, layers)
+    weight = part_of(token.addresses, place, token.head, inputs * outputs, x)
     for o in range(outputs):
         z[o] = bias[o]
     add_rows(z, x, weight, 0, outputs, inputs, outputs)

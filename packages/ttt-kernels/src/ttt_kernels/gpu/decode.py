@@ -29,6 +29,7 @@ from ttt_kernels.gpu.tiles import (
     store_tile,
 )
 from ttt_kernels.learned import Learned
+from ttt_kernels.next_token import NextToken
 from ttt_kernels.reference.update import InnerParameters
 
 OPEN_ROWS = 16
@@ -258,20 +259,10 @@ class OpenMiniBatch:
         return parameters, Learned.of(_copy(self.learned[:, :, :count])), rates
 
 
-def answer(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    token_eta: Tensor,
-    lr: Tensor,
-    parameters: InnerParameters,
-    learned: Learned,
-    ln_w: Tensor,
-    ln_b: Tensor,
-    eps: float,
-) -> tuple[Tensor, InnerParameters, Learned]:
-    """`ttt_kernels.decode_step` by the kernel; arguments and results as there."""
-    count, complete = lr.shape[1], lr.shape[1] == len(token_eta)
+def answer(token: NextToken) -> tuple[Tensor, InnerParameters, Learned]:
+    """`ttt_kernels.decode_step` by the kernel; results as there."""
+    q, k, v, token_eta, lr, parameters, learned, ln_w, ln_b, eps = token
+    count, complete = lr.shape[1], token.complete
     rates = _copy(lr[:, : count - complete].transpose(1, 2).to(torch.float32))
     weight, bias = (x[0].contiguous() for x in parameters[:2])
     if complete:
