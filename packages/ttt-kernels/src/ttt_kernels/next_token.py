@@ -1,4 +1,4 @@
-"""What it takes to read one token of every sequence: the arguments that all ways of decoding share."""
+"""What it takes to read one token of every sequence: arguments that all ways of decoding share."""
 
 from itertools import pairwise
 from typing import NamedTuple
