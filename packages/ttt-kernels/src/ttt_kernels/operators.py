@@ -10,6 +10,7 @@ state and return outputs in the dtype of q.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -232,7 +233,10 @@ class _Differentiable(torch.autograd.Function):
         [d_output] = _take(of_results, 1)
         d_weights, d_biases = (_take(of_results, layout.layers) for _ in range(2))
         operator = getattr(torch.ops.ttt, f"{ctx.family}_backward")
-        gradients = operator(d_output, d_weights, d_biases, saved, *arguments)
+        # With create_graph=True autograd has to see the operator, to refuse; else it costs time.
+        graph_wanted = torch.is_grad_enabled()
+        with nullcontext() if graph_wanted else torch._C._AutoDispatchBelowAutograd():
+            gradients = operator(d_output, d_weights, d_biases, saved, *arguments)
         *of_tokens, of_weights, of_biases, of_ln_w, of_ln_b = gradients
         of_arguments = (*of_tokens, *of_weights, *of_biases, of_ln_w, of_ln_b)
         return (None, None, None, *of_arguments, *[None] * layout.moments)
