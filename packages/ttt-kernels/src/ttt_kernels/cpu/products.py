@@ -18,11 +18,11 @@ from numba.core import cgutils
 from ttt_kernels.cpu.jit import intrinsic, jit
 from ttt_kernels.cpu.vector import INDEX, VECTOR_BYTES, Vector, broadcast, data_of
 
-_MOST = 4 if VECTOR_BYTES == 64 else 2
-"""Panels that are computed at a time, at most; processors without AVX-512 have 16 registers."""
-_ROWS = {_MOST: 4, 1: 16 if VECTOR_BYTES == 64 else 8}
+_ROWS = {1: 16} if VECTOR_BYTES == 64 else {1: 8, 2: 4}
 """Rows of a tile by the panels it goes over: as many sums as keep the adders busy, while each waits
-for its last result, and no more than there are registers."""
+for its last result, and no more than there are registers. With AVX-512 the FMA itself spreads a
+factor over all lanes, so that more panels save no work; otherwise two share what is spread."""
+_MOST = max(_ROWS)
 
 
 @jit
