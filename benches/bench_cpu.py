@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,19 +94,29 @@ class Layer:
             output.backward(self.upstream)
 
     def eager(self) -> Tensor:
-        """The scan as torch operations, each remembered for the backward pass."""
+        """The reference: what needs no state is computed before the loop, for all mini-batches."""
         return self.scan((self.q, self.k, self.v, self.lr), self.start())[0]
 
     def indexed(self) -> Tensor:
-        """The same with one mini-batch after the other taken by its index, as in the official code.
+        """One mini-batch after the other, taken by its index, as in the official code.
 
         The gradient of each is then as large as that of all tokens, and zero outside of it.
         """
         tokens = [x.unflatten(1, (-1, self.size)) for x in (self.q, self.k, self.v, self.lr)]
+        return self.one_by_one([x[:, i] for x in tokens] for i in range(tokens[0].shape[1]))
+
+    def split(self) -> Tensor:
+        """The same with the sequence cut once, where each gradient is as large as its tokens."""
+        return self.one_by_one(
+            zip(*(x.split(self.size, 1) for x in (self.q, self.k, self.v, self.lr)), strict=True)
+        )
+
+    def one_by_one(self, mini_batches: Iterable[Sequence[Tensor]]) -> Tensor:
+        """Compute everything of a mini-batch when it is its turn."""
         parameters = self.start()
         answers: list[Tensor] = []
-        for i in range(tokens[0].shape[1]):
-            answer, parameters = self.scan([x[:, i] for x in tokens], parameters)
+        for tokens in mini_batches:
+            answer, parameters = self.scan(tokens, parameters)
             answers.append(answer)
         return torch.cat(answers, 1)
 
@@ -192,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-EAGER = {"indexed": Layer.indexed, "eager": Layer.eager}
+EAGER = {"indexed": Layer.indexed, "split": Layer.split, "eager": Layer.eager}
 """Ways to leave the inner loop to autograd."""
 
 
@@ -204,17 +214,17 @@ def layer_table(options: argparse.Namespace) -> Iterator[str]:
     for kind in KINDS:
         layer = Layer(kind, Shape(tokens=options.tokens))
         for backward in (False, True):
-            indexed, eager, cpu = compare(
+            *loops, cpu = compare(
                 [
                     lambda how=how: layer.run(how, backward=backward)  # noqa: B023 - called at once
                     for how in (*EAGER, "cpu")
                 ],
                 options.rounds,
             )
-            limit = eager.median / (1e3 * layer.flops() * (4 if backward else 1) / peak)
+            limit = loops[-1].median / (1e3 * layer.flops() * (4 if backward else 1) / peak)
             name = f"{kind}, forward{' + backward' if backward else ''}"
-            faster = f"{indexed.median / cpu.median:.1f}x, {eager.median / cpu.median:.1f}x"
-            yield row(name, indexed, eager, cpu, faster, f"{limit:.1f}x")
+            faster = ", ".join(f"{loop.median / cpu.median:.1f}x" for loop in loops)
+            yield row(name, *loops, cpu, faster, f"{limit:.1f}x")
 
 
 def memory_table(options: argparse.Namespace) -> Iterator[str]:
