@@ -39,6 +39,27 @@ def test_json_has_the_text_and_how_it_was_made(ttt: Callable, trained: Path) -> 
     assert (answer["finish_reason"], answer["seed"], answer["top_k"]) == ("length", 0, 40)
 
 
+def test_a_run_of_a_gpu_kernel_is_trained_and_read_by_any_that_runs_here(
+    ttt: Callable, trained: Path, tmp_path: Path
+) -> None:
+    config, run = trained.with_name("tiny.toml"), str(tmp_path / "run")
+    flags = ("--config", str(config), "--layer-type", "fused-tile-multi")
+    code, out, _ = ttt("train", *flags, "--out", run)
+    assert code == 0
+    assert "cpu (`tile-multi` cannot run this: it runs on cuda, not cpu" in out
+    recorded = json.loads(ttt("info", run, "--json").out)["model"]["kernel"]
+    assert recorded.startswith("cpu (`tile-multi` cannot run this")
+    asked = ("generate", run, "Once", "--temperature", "0", "--quiet")
+    texts = [ttt(*asked, "--kernel", name).out for name in ("cpu", "reference", "auto")]
+    assert texts == [ttt(*asked).out] * 3
+    code, out, err = ttt(*asked, "--kernel", "tile-multi")
+    assert (code, out) == (6, "")
+    assert err == (
+        "error: kernel `tile-multi` cannot run this: it runs on cuda, not cpu; "
+        "use kernel `auto` to fall back\n"
+    )
+
+
 def test_streamed_and_whole_text_are_the_same(ttt: Callable, trained: Path) -> None:
     streamed = ttt("generate", str(trained), "A", "--seed", "3", "--quiet")
     assert ttt("generate", str(trained), "A", "--seed", "3", "--quiet", "--no-stream") == streamed

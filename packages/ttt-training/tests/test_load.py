@@ -10,6 +10,7 @@ from ttt_config import (
     CheckpointMismatchError,
     ConfigError,
 )
+from ttt_kernels import KernelUnavailableError
 from ttt_training import generate, load_run
 
 
@@ -22,6 +23,21 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
 def text(path: Path) -> list[int]:
     model, tokenizer, _ = load_run(path)
     return list(generate(model, tokenizer.encode("The "), max_new_tokens=20))
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "reference", "auto"])
+def test_any_kernel_reads_a_run(run: Path, kernel: str) -> None:
+    model, tokenizer, config = load_run(run, kernel=kernel)
+    assert config.model.inner.kernel == kernel
+    written = list(generate(model, tokenizer.encode("The "), max_new_tokens=20))
+    assert written == text(run)
+
+
+def test_a_kernel_that_cannot_run_here_is_refused_before_anything_is_read(run: Path) -> None:
+    with pytest.raises(KernelUnavailableError, match=r"use kernel `auto`"):
+        load_run(run, kernel="d2d-streaming")
+    with pytest.raises(ConfigError, match="did you mean `tile`"):
+        load_run(run, kernel="tile2")
 
 
 def weights(path: Path) -> torch.Tensor:

@@ -32,6 +32,14 @@ TokenizerName = Annotated[
     str | None, typer.Option("--tokenizer", metavar="NAME", help="Of the run.", hidden=True)
 ]
 """The run has its tokenizer with it; older scripts name it."""
+KernelName = Annotated[
+    str | None,
+    typer.Option(
+        "--kernel",
+        metavar="NAME",
+        help="Computes the inner loop, see `ttt kernels list`; auto; as in training.",
+    ),
+]
 StateIn = Annotated[
     str | None,
     typer.Option("--state-in", metavar="FILE", help="Go on from this state; see `ttt state`."),
@@ -214,19 +222,24 @@ def unescape(text: str) -> str:
 
 
 def open_session(
-    run: str, checkpoint: str | None, tokenizer: str | None, state_in: str | None = None
+    run: str,
+    checkpoint: str | None,
+    tokenizer: str | None,
+    kernel: str | None,
+    state_in: str | None = None,
 ) -> "Session":
     """Load the model of a run, and take up the text of a state if there is one.
 
     Raises:
         CheckpointError: the run or the state is missing, damaged or not for each other.
         TokenizerError: `tokenizer` is not the run's.
+        KernelUnavailableError: `kernel` cannot run here.
     """
     from ttt_training import Session, load_run
     from ttt_training.load import checkpoint_path
 
     path = Path(run) if checkpoint is None else checkpoint_path(run, checkpoint)
-    model, own_tokenizer, _ = load_run(path)
+    model, own_tokenizer, _ = load_run(path, kernel=kernel)
     check_tokenizer(tokenizer, own_tokenizer, run)
     if state_in is None:
         return Session(model, own_tokenizer)

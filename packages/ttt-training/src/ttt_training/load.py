@@ -3,7 +3,9 @@
 import shlex
 from pathlib import Path
 
-from ttt_config import CheckpointCorruptError, CheckpointIncompleteError, RunConfig, load
+from ttt_config import CheckpointCorruptError, CheckpointIncompleteError, RunConfig, resolve
+from ttt_config.layer import Layer, file_layer
+from ttt_core import choose_kernels
 from ttt_data import Tokenizer
 from ttt_layer import TTTModel
 from ttt_training.build import build_model
@@ -36,12 +38,16 @@ def checkpoint_path(run: str | Path, name: str) -> Path:
     )
 
 
-def load_run(path: str | Path) -> tuple[TTTModel, Tokenizer, RunConfig]:
+def load_run(
+    path: str | Path, *, kernel: str | None = None
+) -> tuple[TTTModel, Tokenizer, RunConfig]:
     """Load the model, tokenizer and configuration of a run.
 
     Args:
         path: a run directory, for its latest checkpoint, or one of its checkpoint directories.
             It may have been moved since it was written.
+        kernel: a name of `ttt_kernels.available_kernels()`, or "auto", to compute the inner loop in
+            the place of what it was trained with.
 
     Returns:
         The model in evaluation mode on the default device, the tokenizer, the configuration.
@@ -51,11 +57,16 @@ def load_run(path: str | Path) -> tuple[TTTModel, Tokenizer, RunConfig]:
         CheckpointCorruptError: a file of the checkpoint is damaged.
         ConfigError: config.toml cannot be read.
         CheckpointMismatchError: config.toml or tokenizer.json is not the one trained with.
+        KernelUnavailableError: the kernel named, here or in training, cannot run here.
     """
     run, checkpoint = find_run(Path(path))
     checkpoint = checkpoint or latest_checkpoint(run.checkpoints)
-    config = load(run.config)
+    layers = [file_layer(run.config)]
+    if kernel is not None:
+        layers.append(Layer("--kernel", {"model": {"inner": {"kernel": kernel}}}))
+    config = resolve(*layers).config
     check_identity(run, checkpoint)
+    choose_kernels(config.model, default_device().type)
     tokenizer = Tokenizer.load(str(run.tokenizer))
     model = build_model(config)
     try:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from ttt_cli.app import new_app
-from ttt_cli.generation import Run, TokenizerName, check_tokenizer
+from ttt_cli.generation import KernelName, Run, TokenizerName, check_tokenizer
 from ttt_cli.options import Common, common_options
 from ttt_cli.progress import table
 from ttt_config import ConfigError, InvalidValueError
@@ -56,6 +56,7 @@ def evaluate(
         bool,
         typer.Option("--gain/--no-gain", help="Measure again without inner learning."),
     ] = True,
+    kernel: KernelName = None,
     tokenizer_name: TokenizerName = None,
     csv_file: Annotated[
         str | None, typer.Option("--csv", metavar="FILE", help="Also write the tables here.")
@@ -78,7 +79,7 @@ def evaluate(
 
     found, given = find_run(Path(run))
     path = given or checkpoint_path(found.path, checkpoint or "latest")
-    model, tokenizer, config = load_run(path)
+    model, tokenizer, config = load_run(path, kernel=kernel)
     check_tokenizer(tokenizer_name, tokenizer, run)
     changed = msgspec.structs.replace(
         config,

@@ -12,6 +12,7 @@ from ttt_cli.app import new_app
 from ttt_cli.generation import (
     Checkpoint,
     Generation,
+    KernelName,
     Run,
     StateIn,
     TokenizerName,
@@ -58,6 +59,7 @@ def generate(
     ] = 1,
     checkpoint: Checkpoint = None,
     tokenizer: TokenizerName = None,
+    kernel: KernelName = None,
     state_in: StateIn = None,
     state_out: Annotated[
         str | None,
@@ -80,7 +82,7 @@ def generate(
             raise InvalidValueError("--state-out holds the state of one text; give one prompt")
         check_writable(state_out)
     generation.check()
-    session = open_session(run, checkpoint, tokenizer, state_in)
+    session = open_session(run, checkpoint, tokenizer, kernel, state_in)
     if len(texts) * samples > 1:
         jobs = [(text, sample) for text in texts for sample in range(samples)]
         for begin in range(0, len(jobs), BATCH_SIZE):

@@ -8,6 +8,7 @@ from ttt_cli.app import new_app
 from ttt_cli.generation import (
     Checkpoint,
     Generation,
+    KernelName,
     Run,
     StateIn,
     TokenizerName,
@@ -29,6 +30,7 @@ def interactive(
     generation: Generation,
     checkpoint: Checkpoint = None,
     tokenizer: TokenizerName = None,
+    kernel: KernelName = None,
     state_in: StateIn = None,
 ) -> None:
     """Write a text in turn with a trained model: a line of yours, an answer of the model's.
@@ -37,7 +39,7 @@ def interactive(
     lists the commands. Without a terminal the lines come from stdin and only answers are printed.
     """
     generation.check()
-    session = open_session(run, checkpoint, tokenizer, state_in)
+    session = open_session(run, checkpoint, tokenizer, kernel, state_in)
     repl = Repl(session, generation, run=run, json=common.json, quiet=common.quiet)
     terminal = sys.stdin.isatty()
     if terminal and not common.quiet:

@@ -10,6 +10,7 @@ import typer
 from ttt_cli.app import new_app
 from ttt_cli.generation import (
     Checkpoint,
+    KernelName,
     Run,
     StateIn,
     TokenizerName,
@@ -82,6 +83,7 @@ def save(
     state_in: StateIn = None,
     checkpoint: Checkpoint = None,
     tokenizer: TokenizerName = None,
+    kernel: KernelName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Read a text, from --text, --file or stdin, and keep what the model has learned from it.
@@ -91,7 +93,7 @@ def save(
     """
     check_writable(file, replace=overwrite or file == state_in)
     content = _read(text, text_file, default="-")
-    session = open_session(run, checkpoint, tokenizer, state_in)
+    session = open_session(run, checkpoint, tokenizer, kernel, state_in)
     _feed(session, content, common)
     session.save(file)
     _print(_facts(file), common)
@@ -111,6 +113,7 @@ def load(
     ] = None,
     checkpoint: Checkpoint = None,
     tokenizer: TokenizerName = None,
+    kernel: KernelName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make sure that a state is whole and belongs to a run; with a text, read on into --out."""
@@ -119,7 +122,7 @@ def load(
         raise InvalidValueError("a text to read on needs --out, and --out a text: --text or --file")
     if out is not None:
         check_writable(out, replace=overwrite or Path(out) == Path(file))
-    session = open_session(run, checkpoint, tokenizer, file)
+    session = open_session(run, checkpoint, tokenizer, kernel, file)
     if content is not None and out is not None:
         _feed(session, content, common)
         session.save(out)
