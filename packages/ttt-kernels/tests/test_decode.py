@@ -149,6 +149,21 @@ def test_without_compiled_code_torch_answers_the_same(
         torch.testing.assert_close(output, expected[:, t : t + 1], rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("stop", [2, 3])
+def test_a_token_compiles_to_one_graph(layers: int, stop: int) -> None:
+    x = make_inputs(layers=layers, mini_batch_size=4, tokens=4)
+    parameters, learned = begin(x, stop)
+
+    def read(x: InnerInputs) -> tuple[Tensor, tuple[Tensor, ...]]:
+        output, end, _ = step(x, stop, parameters, learned)
+        return output, (*end.weights, *end.biases)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(read, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), read(x), rtol=0, atol=1e-10)
+
+
 def test_parameters_that_sequences_share_are_refused_by_shape() -> None:
     x = make_inputs(mini_batch_size=4, tokens=2)
     _, learned = begin(x, 1)
