@@ -15,8 +15,9 @@ from ttt_kernels.kernel import InnerLoop
 _PAGE_BYTES = 1 << 21
 _FRESH_BYTES = 1 << 17
 """Arrays below it are made anew: memory that small is rarely asked of the system."""
-KEPT_BYTES = 1 << 27
-"""Of memory for results that is kept to be used again, at most."""
+KEPT_BYTES = 1 << 28
+"""Of memory for results that is kept to be used again, at most: a step of 2048 tokens of the 125m
+model has 229 MB."""
 _rooms: list[np.ndarray] = []
 
 
