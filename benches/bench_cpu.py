@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 EAGER = {"indexed": Layer.indexed, "split": Layer.split, "eager": Layer.eager}
-"""Ways to leave the inner loop to autograd."""
+"""Ways to leave the inner loop to autograd; the leanest last, which the limit is counted from."""
 
 
 def layer_table(options: argparse.Namespace) -> Iterator[str]:

@@ -60,6 +60,32 @@ def test_a_run_of_a_gpu_kernel_is_trained_and_read_by_any_that_runs_here(
     )
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("generate", "RUN", "Once"),
+        ("interactive", "RUN"),
+        ("eval", "RUN", "--samples", "1", "--no-gain"),
+        ("state", "save", "RUN", "NEW", "--text", "Once"),
+        ("state", "load", "RUN", "STATE"),
+    ],
+)
+def test_whatever_reads_a_run_takes_a_kernel(
+    ttt: Callable, trained: Path, tmp_path: Path, stdin: Callable, command: tuple[str, ...]
+) -> None:
+    state = str(tmp_path / "once.state")
+    assert ttt("state", "save", str(trained), state, "--text", "Once").code == 0
+    names = {"RUN": str(trained), "NEW": str(tmp_path / "new.state"), "STATE": state}
+    asked = [names.get(word, word) for word in command]
+    stdin(b"")
+    refused = ttt(*asked, "--kernel", "tile")
+    assert refused.code == 6
+    assert "`tile` cannot run this: it runs on cuda, not cpu" in refused.err
+    assert not (tmp_path / "new.state").exists()
+    stdin(b"")
+    assert ttt(*asked, "--kernel", "reference").code == 0
+
+
 def test_streamed_and_whole_text_are_the_same(ttt: Callable, trained: Path) -> None:
     streamed = ttt("generate", str(trained), "A", "--seed", "3", "--quiet")
     assert ttt("generate", str(trained), "A", "--seed", "3", "--quiet", "--no-stream") == streamed

@@ -33,7 +33,8 @@ def test_any_kernel_reads_a_run(run: Path, kernel: str) -> None:
     assert written == text(run)
 
 
-def test_a_kernel_that_cannot_run_here_is_refused_before_anything_is_read(run: Path) -> None:
+def test_a_kernel_that_cannot_run_here_is_refused_before_weights_are_read(run: Path) -> None:
+    (run / "checkpoints" / "step-000006" / "model.safetensors").write_bytes(b"")
     with pytest.raises(KernelUnavailableError, match=r"use kernel `auto`"):
         load_run(run, kernel="d2d-streaming")
     with pytest.raises(ConfigError, match="did you mean `tile`"):

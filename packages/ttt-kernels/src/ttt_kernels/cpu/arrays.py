@@ -16,8 +16,8 @@ _PAGE_BYTES = 1 << 21
 _FRESH_BYTES = 1 << 17
 """Arrays below it are made anew: memory that small is rarely asked of the system."""
 KEPT_BYTES = 1 << 28
-"""Of memory for results that is kept to be used again, at most: a step of 2048 tokens of the 125m
-model has 229 MB."""
+"""Of memory for results that is kept to be used again, at most. A step of 2048 tokens of the 125m
+model has 229 MB: 520 bytes kept and 256 answered by each of 12 layers, 12 heads and the tokens."""
 _rooms: list[np.ndarray] = []
 
 
